@@ -1,0 +1,1 @@
+"""The license contract's artifacts (ABI and bytecode) as package data."""
