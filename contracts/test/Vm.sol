@@ -24,6 +24,8 @@ interface Vm {
     function label(address account, string calldata name) external;
     function prank(address sender) external;
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function revertToState(uint256 id) external returns (bool);
+    function snapshotState() external returns (uint256);
     function startBroadcast() external;
     function stopBroadcast() external;
     function warp(uint256 timestamp) external;
