@@ -12,7 +12,7 @@ silently without effect.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -230,10 +230,10 @@ def _part_type(part: type[T], inputs: InputKinds, outputs: OutputTasks) -> type[
     if inputs is INPUTS and outputs is OUTPUTS:
         return part
     fields = [("input", inputs.union), ("output", outputs.union)]
-    made: type[T] = msgspec.defstruct(
+    made = msgspec.defstruct(
         part.__name__, fields, bases=(part,), frozen=True, forbid_unknown_fields=True, kw_only=True
     )
-    return made
+    return cast("type[T]", made)
 
 
 @functools.cache
@@ -244,10 +244,8 @@ def _whole_type(
     model = _part_type(part, inputs, outputs)
     if model is part:
         return whole
-    made: type[T] = msgspec.defstruct(
-        whole.__name__, [("model", model)], bases=(whole,), frozen=True, kw_only=True
-    )
-    return made
+    made = msgspec.defstruct(whole.__name__, [("model", model)], bases=(whole,), frozen=True, kw_only=True)
+    return cast("type[T]", made)
 
 
 def _check_cid(text: str) -> None:
