@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
@@ -81,9 +81,9 @@ class _Use(Generic[R]):
         self._slot: _Slot[R]
 
     async def __aenter__(self) -> R:
-        slot = self._slots._hit(self._key, self._revision)  # noqa: SLF001 - one class in two parts
+        slot = self._slots._hit(self._key, self._revision)
         if slot is None:
-            slot = await self._slots._miss(self._key, self._revision)  # noqa: SLF001
+            slot = await self._slots._miss(self._key, self._revision)
         self._slot = slot
         return slot.resident
 
@@ -260,7 +260,7 @@ class Slots(Generic[R]):
         """Put a loaded slot into the list: last if somebody asked for it, else in its predecessor's place."""
         older = self._slots.get(slot.key)
         if self._closed or (older is not None and older.revision > slot.revision and older.resident.alive):
-            # A newer revision was quicker, or nobody is served any more: those who waited use it, then it goes.
+            # A newer revision was quicker, or nobody is served any more: who waited uses it, then it goes.
             self._retire(slot)
             return
         self._slots[slot.key] = slot
@@ -289,8 +289,8 @@ class Slots(Generic[R]):
         finally:
             self._room.release()
 
-    def _run(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def _run(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -29,7 +29,16 @@ from node.settings import Settings
 
 log = logging.getLogger(__name__)
 
-KEPT_ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
+KEPT_ENVIRONMENT: Final = (
+    "PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "LD_LIBRARY_PATH",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+)
 LOAD_TIMEOUT: Final = 120.0
 START_TIMEOUT: Final = 60.0
 
@@ -118,7 +127,14 @@ class WorkerHost:
         environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         # One arena keeps freed memory in one place; BLAS threads would only make forking unsafe.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-        command = [sys.executable, "-P", "-m", "node.runtime.forkserver", str(theirs.fileno()), str(os.getpid())]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "node.runtime.forkserver",
+            str(theirs.fileno()),
+            str(os.getpid()),
+        ]
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command,
@@ -152,7 +168,9 @@ class WorkerHost:
             if isinstance(report, Spawned):
                 future.set_result(report.pid)
             else:
-                future.set_exception(errors.Overloaded(f"No process for a worker: {report.reason}.", retry_after=1))
+                future.set_exception(
+                    errors.Overloaded(f"No process for a worker: {report.reason}.", retry_after=1)
+                )
         elif isinstance(report, Exited):
             worker = self._workers.pop(report.pid, None)
             if worker is not None:
@@ -204,4 +222,3 @@ class WorkerHost:
     def _kill(self, worker: Worker) -> None:
         with contextlib.suppress(OSError):
             self._control.send(forkserver.encode(forkserver.Kill(worker.pid)))
-

@@ -70,7 +70,9 @@ class OnnxBackend:
         try:
             outputs = self._session.run(self._names, {self._feed: rows}, options)
         except MemoryError:
-            raise Refused("fault", "the model needs more memory for this input than a worker may use") from None
+            raise Refused(
+                "fault", "the model needs more memory for this input than a worker may use"
+            ) from None
         except Exception as error:  # ONNX Runtime's own types share no base but Exception
             if stop.asked:
                 raise Stopped from None

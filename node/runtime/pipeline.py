@@ -71,7 +71,12 @@ class Pipeline:
             except InputInvalid as error:
                 yield Failed(request.id, "invalid_input", str(error)), b""
             except MemoryError:
-                yield Failed(request.id, "input_too_large", "the input needs more memory than a worker may use"), b""
+                yield (
+                    Failed(
+                        request.id, "input_too_large", "the input needs more memory than a worker may use"
+                    ),
+                    b"",
+                )
             except Exception as error:  # a defect of the preprocessor must cost one request, not the worker
                 yield _defect(request, "preprocessor", error)
             else:

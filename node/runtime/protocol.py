@@ -205,7 +205,7 @@ class Receiver:
         """Make room for the frame that has begun, and give back the room of a large one that is over."""
         rest = self._end - self._start
         size = max(READ_CHUNK, frame_length)
-        if len(self._buffer) > READ_CHUNK >= frame_length and rest < READ_CHUNK or len(self._buffer) < size:
+        if (len(self._buffer) > READ_CHUNK >= frame_length and rest < READ_CHUNK) or len(self._buffer) < size:
             grown = bytearray(size)
             grown[:rest] = self._view[self._start : self._end]
             self._buffer, self._view = grown, memoryview(grown)

@@ -175,10 +175,8 @@ class Worker(asyncio.BufferedProtocol):
             raise _late()
         content = payload.content
         size = len(content) if isinstance(content, bytes) else content.nbytes
-        if (
-            len(self._pending) >= self._limits.queue_depth
-            or self._queued_bytes + size > self._limits.queue_bytes
-            and self._pending
+        if len(self._pending) >= self._limits.queue_depth or (
+            self._queued_bytes + size > self._limits.queue_bytes and self._pending
         ):
             wait = max(0.05, len(self._pending) * self._service_seconds)
             raise errors.Overloaded(

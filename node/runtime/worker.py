@@ -14,11 +14,10 @@ import threading
 import time
 from typing import Final
 
-
 from node.runtime import linux, protocol
 from node.runtime.backend import Refused, Stop
-from node.runtime.plan import LoadPlan
 from node.runtime.pipeline import Pipeline
+from node.runtime.plan import LoadPlan
 from node.runtime.protocol import Load, Receiver, Run
 
 LISTENER_STACK: Final = 256 * 2**10
