@@ -23,6 +23,7 @@ NodeError
 │   ├── ModelNotFound
 │   ├── ModelNotServed
 │   ├── ContentNotFound
+│   ├── NotCached
 │   └── RouteNotFound
 ├── Conflict
 │   ├── ModelAmbiguous
@@ -170,6 +171,10 @@ class ModelNotServed(NotFound):
 
 class ContentNotFound(NotFound):
     code, title = "content_not_found", "Content not found"
+
+
+class NotCached(NotFound):
+    code, title = "not_cached", "Content not held here"
 
 
 class RouteNotFound(NotFound):
