@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import hdrs, web
@@ -10,6 +10,9 @@ from multidict import CIMultiDict
 
 from node.types import PERPETUAL, CatalogueEntry, InferenceResult, License, Offer
 from node.web import schemas
+
+if TYPE_CHECKING:
+    from node.flows.browse import ModelDetail
 
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = "application/json"
@@ -44,20 +47,30 @@ def executed(result: InferenceResult) -> schemas.ExecuteAnswer:
     )
 
 
-def listed(entry: CatalogueEntry) -> dict[str, object]:
-    """The members that every view of a catalogue entry has."""
-    return {
-        "id": str(entry.key),
-        "model_id": entry.model_id,
-        "token_id": str(entry.key.token_id),
-        "revision": entry.revision,
-        "manifest_cid": str(entry.manifest_cid),
-        "owner": entry.owner,
-        "name": entry.name,
-        "description": entry.description,
-        "model_type": entry.model_type,
-        "weights": schemas.WeightsAnswer(str(entry.weights_cid), entry.weights_bytes),
-    }
+def listed(entry: CatalogueEntry) -> schemas.ModelAnswer:
+    """A model as lists show it."""
+    return schemas.ModelAnswer(
+        id=str(entry.key),
+        model_id=entry.model_id,
+        token_id=str(entry.key.token_id),
+        revision=entry.revision,
+        manifest_cid=str(entry.manifest_cid),
+        owner=entry.owner,
+        name=entry.name,
+        description=entry.description,
+        model_type=entry.model_type,
+        weights=schemas.WeightsAnswer(str(entry.weights_cid), entry.weights_bytes),
+    )
+
+
+def detailed(found: ModelDetail) -> schemas.ModelDetailAnswer:
+    """A model with its offers."""
+    return schemas.ModelDetailAnswer(
+        **msgspec.structs.asdict(listed(found.entry)),
+        offers=[offered(offer) for offer in found.offers],
+        resident=found.resident,
+        inputs=found.inputs,
+    )
 
 
 def offered(offer: Offer) -> schemas.OfferAnswer:

@@ -111,10 +111,11 @@ class NodeRunner(web.AppRunner):
         return NodeServer(await super()._make_server(), headers_seconds=self.app[EDGE].limits.headers_seconds)
 
 
-def make_runner(app: web.Application) -> web.AppRunner:
+def make_runner(app: web.Application, *, shutdown_timeout: float = 10.0) -> web.AppRunner:
     """The runner of an application that `make_application` made.
 
     A client that goes away cancels its request, so that what it no longer waits for is not computed.
+    `NodeState.drain` comes first at the end; what still runs `shutdown_timeout` seconds after that is cut.
     """
     limits = app[EDGE].limits
     return NodeRunner(
@@ -125,6 +126,7 @@ def make_runner(app: web.Application) -> web.AppRunner:
         auto_decompress=False,
         keepalive_timeout=limits.keepalive_seconds,
         lingering_time=2.0,
+        shutdown_timeout=shutdown_timeout,
         max_line_size=limits.line_bytes,
         max_field_size=limits.line_bytes,
         max_headers=limits.header_count,

@@ -7,9 +7,9 @@ The port opens before the flows exist (web3 alone takes 0.7 s to import), so the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from aiohttp import web
 
@@ -18,9 +18,14 @@ from node.errors import ShuttingDown, Starting
 from node.types import Address, Caller, InferenceRequest, InferenceResult, License, TokenId
 
 if TYPE_CHECKING:
+    from node.flows.browse import ModelDetail, ModelFormats, Page
+    from node.flows.load_model import LoadedModel
+    from node.flows.sign_in import Session, SignInChallenge
     from node.web.cors import CorsPolicy
+    from node.web.handlers.health import Readiness
     from node.web.metrics import Metrics
     from node.web.peer import TrustedProxies
+    from node.web.schemas import FormatsAnswer
 
 Scope = Literal["block", "entity", "all"]
 
@@ -32,14 +37,14 @@ class InferFlow(Protocol):
 class LoadModelFlow(Protocol):
     async def __call__(
         self, caller: Caller, *, token_id: TokenId, manifest_cid: Cid | None, warmup: bool
-    ) -> Any: ...
+    ) -> LoadedModel: ...
 
 
 class BrowseFlow(Protocol):
-    async def models(self, *, search: str | None, owner: Address | None, offset: int, limit: int) -> Any: ...
-    async def model(self, name: str) -> Any: ...
+    async def models(self, *, search: str | None, owner: Address | None, offset: int, limit: int) -> Page: ...
+    async def model(self, name: str) -> ModelDetail: ...
     async def license(self, name: str, licensee: Address) -> License: ...
-    def formats(self) -> Any: ...
+    def resident_formats(self) -> list[ModelFormats]: ...
 
 
 class PublishFlow(Protocol):
@@ -50,7 +55,7 @@ class PublishFlow(Protocol):
 
 class ServeContentFlow(Protocol):
     async def block(self, caller: Caller | None, cid: Cid) -> bytes: ...
-    def car(self, caller: Caller | None, cid: Cid, scope: Scope) -> Any: ...
+    async def car(self, caller: Caller | None, cid: Cid, scope: Scope) -> AsyncIterator[bytes]: ...
 
 
 class ReadinessFlow(Protocol):
@@ -58,8 +63,8 @@ class ReadinessFlow(Protocol):
 
 
 class SignInFlow(Protocol):
-    async def nonce(self) -> Any: ...
-    async def open_session(self, *, message: str, signature: str) -> Any: ...
+    async def nonce(self) -> SignInChallenge: ...
+    async def open_session(self, *, message: str, signature: str) -> Session: ...
     async def close_session(self, token: str) -> None: ...
 
 
@@ -159,6 +164,8 @@ class Edge:
     clock: Callable[[], float]
     """Monotonic seconds."""
     started: float
+    readiness: Readiness
+    formats: FormatsAnswer
 
 
 @dataclass(slots=True)
@@ -174,7 +181,4 @@ class Exchange:
 
 
 EDGE: Final = web.AppKey("edge", Edge)
-STATE: Final = web.AppKey("state", NodeState)
-READINESS: Final = web.AppKey("readiness", Callable[[], Awaitable[dict[str, str]]])
-OPENAPI: Final = web.AppKey("openapi", bytes)
 EXCHANGE: Final = web.RequestKey("exchange", Exchange)

@@ -81,10 +81,33 @@ class ExecuteAnswer(Struct, frozen=True):
 # GET /api/inference/formats
 
 
-class FormatsAnswer(Struct, frozen=True):
-    """What `flows/browse` tells; members may be added."""
+class FormatAnswer(Struct, frozen=True):
+    name: str
+    encoding: Annotated[
+        Literal["json", "binary"],
+        Meta(description="In `input_data.content`, or as a raw body or a form's part."),
+    ]
+    media_types: list[str]
+    description: str
 
-    formats: Any
+
+class LimitsAnswer(Struct, frozen=True):
+    body_bytes: int
+    image_pixels: int
+    url_bytes: Annotated[int | None, Meta(description="null where the node does not fetch URLs.")]
+    timeout_ms: int
+
+
+class ModelInputsAnswer(Struct, frozen=True):
+    model_id: str
+    id: str
+    inputs: list[dict[str, Any]]
+
+
+class FormatsAnswer(Struct, frozen=True):
+    formats: list[FormatAnswer]
+    limits: LimitsAnswer
+    models: Annotated[list[ModelInputsAnswer], Meta(description="Of models that are resident now.")]
 
 
 # POST /api/models/load
@@ -141,7 +164,9 @@ class ModelAnswer(Struct, frozen=True):
 class ModelDetailAnswer(ModelAnswer, frozen=True):
     offers: list[OfferAnswer]
     resident: Annotated[bool, Meta(description="Whether it sits in a slot now.")]
-    inputs: Annotated[Any, Meta(description="What the model takes.")]
+    inputs: Annotated[
+        list[dict[str, Any]] | None, Meta(description="What it takes; null while it is not resident.")
+    ]
 
 
 class ModelsAnswer(Struct, frozen=True):

@@ -9,10 +9,11 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from node.settings import Settings
+from node.web import formats
 from node.web.connection import make_runner
 from node.web.cors import CorsPolicy
 from node.web.handlers.health import Readiness
-from node.web.keys import EDGE, READINESS, Edge, Limits, NodeState
+from node.web.keys import EDGE, Edge, Limits, NodeState
 from node.web.metrics import Metrics
 from node.web.middlewares import edge
 from node.web.peer import TrustedProxies
@@ -57,7 +58,8 @@ def make_application(
         https=settings.public_url.startswith("https://"),
         clock=clock,
         started=clock(),
+        readiness=Readiness(state, clock),
+        formats=formats.described(settings),
     )
-    app[READINESS] = Readiness(state, clock)
     add_routes(app)
     return app

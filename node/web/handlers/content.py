@@ -7,7 +7,6 @@ that whoever fetches can check every byte.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import AsyncIterator
 from typing import Final
@@ -15,7 +14,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from node.cid import Cid
-from node.errors import ContentNotFound, NotCached
+from node.errors import ContentNotFound, NodeError, NotCached
 from node.types import Caller
 from node.web import answers, body, gateway, schemas
 from node.web.caller import optional_caller, session_caller
@@ -66,8 +65,7 @@ async def _block(
 async def _car(
     request: web.Request, flows: Flows, caller: Caller | None, wanted: gateway.Wanted
 ) -> web.StreamResponse:
-    made = flows.serve_content.car(caller, wanted.cid, wanted.scope)
-    chunks: AsyncIterator[bytes] = await made if inspect.isawaitable(made) else made
+    chunks = await flows.serve_content.car(caller, wanted.cid, wanted.scope)
     first = await anext(chunks, b"")  # a refusal comes before the answer's head is sent
     headers = wanted.headers(private=caller is not None)
     try:
@@ -99,9 +97,7 @@ async def _send(
         raise
     except Exception as error:
         # The head is gone: only a broken connection can still say that the CAR is not whole.
-        request[EXCHANGE].code = getattr(
-            error, "code", "stalled" if isinstance(error, TimeoutError) else "internal"
-        )
+        request[EXCHANGE].code = error.code if isinstance(error, NodeError) else "broken_off"
         _log.exception("CAR broken off", extra={"fields": {"cid": str(cid)}})
         if request.transport is not None:
             request.transport.abort()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cache
 from typing import Final, Literal
 
@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from node.web import answers, metrics, openapi, schemas
-from node.web.keys import EDGE, READINESS, NodeState
+from node.web.keys import EDGE, NodeState
 
 _ASK_AGAIN: Final = 1.0
 _PATIENCE: Final = 5.0
@@ -54,13 +54,13 @@ async def live(_request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """Whether a request would be served now: 200 or 503."""
-    answer = await _health(request, request.app[READINESS])
+    answer = await _health(request)
     return answers.json(answer, status=200 if answer.status == "ok" else 503)
 
 
 async def health(request: web.Request) -> web.Response:
     """The same for people: always 200 while the process answers."""
-    return answers.json(await _health(request, request.app[READINESS]))
+    return answers.json(await _health(request))
 
 
 async def exposition(request: web.Request) -> web.Response:
@@ -82,11 +82,9 @@ def version() -> str:
     return installed("lonja")
 
 
-async def _health(
-    request: web.Request, readiness: Callable[[], Awaitable[dict[str, str]]]
-) -> schemas.HealthAnswer:
+async def _health(request: web.Request) -> schemas.HealthAnswer:
     ours = request.app[EDGE]
-    checks = {} if ours.state.draining else await readiness()
+    checks = {} if ours.state.draining else await ours.readiness()
     status: Literal["ok", "degraded", "starting", "draining"] = "ok"
     if ours.state.draining:
         status = "draining"

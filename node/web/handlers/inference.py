@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from node.errors import NodeError
-from node.web import answers, inputs
+from node.web import answers, inputs, schemas
 from node.web.caller import caller_and_body
 from node.web.keys import EDGE, EXCHANGE
-
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 async def execute(request: web.Request) -> web.Response:
@@ -39,7 +36,8 @@ async def execute(request: web.Request) -> web.Response:
 
 
 async def formats(request: web.Request) -> web.Response:
-    """What inputs this node takes, with their limits, and each model's own."""
-    told = request.app[EDGE].state.ready_flows().browse.formats()
-    content = await told if inspect.isawaitable(told) else told
-    return answers.encoded(_encode(content))
+    """What inputs this node takes, with their limits, and what each resident model takes."""
+    ours = request.app[EDGE]
+    resident = ours.state.ready_flows().browse.resident_formats()
+    models = [schemas.ModelInputsAnswer(each.model_id, each.key, each.inputs) for each in resident]
+    return answers.json(msgspec.structs.replace(ours.formats, models=models))
