@@ -132,9 +132,7 @@ class FakeBrowse:
     async def model(self, name: str) -> Any:
         if name not in (ENTRY.model_id, str(ENTRY.key)):
             raise ModelNotFound(f"No model {name!r} is known here.")
-        offer = Offer(
-            offer_id=1, price=10**16, currency=Address("0x" + "0" * 40), duration=30 * 86_400
-        )
+        offer = Offer(offer_id=1, price=10**16, currency=Address("0x" + "0" * 40), duration=30 * 86_400)
         return SimpleNamespace(entry=ENTRY, offers=[offer], resident=True, inputs=INPUTS)
 
     async def license(self, name: str, licensee: Address) -> License:
@@ -151,9 +149,7 @@ class FakePublish:
     received: bytes = b""
     size: int | None = None
 
-    async def __call__(
-        self, caller: Caller, chunks: AsyncIterator[bytes], *, size: int | None
-    ) -> list[Cid]:
+    async def __call__(self, caller: Caller, chunks: AsyncIterator[bytes], *, size: int | None) -> list[Cid]:
         self.size = size
         self.received = b"".join([chunk async for chunk in chunks])
         return [MANIFEST_CID]
@@ -197,9 +193,7 @@ class FakeServeContent:
 
 @dataclass
 class FakeReadiness:
-    parts: dict[str, str] = field(
-        default_factory=lambda: {"chain": "ok", "store": "ok", "workers": "ok"}
-    )
+    parts: dict[str, str] = field(default_factory=lambda: {"chain": "ok", "store": "ok", "workers": "ok"})
     asked: int = 0
 
     async def __call__(self) -> dict[str, str]:

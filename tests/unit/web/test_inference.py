@@ -113,9 +113,7 @@ async def test_takes_a_multipart_form(node: Served) -> None:
         ({"file": "x", "model_id": "resnet18", "top_k": "1", "options": "{}"}, "not both"),
     ],
 )
-async def test_names_what_is_wrong_with_a_form(
-    node: Served, fields: dict[str, str], expected: str
-) -> None:
+async def test_names_what_is_wrong_with_a_form(node: Served, fields: dict[str, str], expected: str) -> None:
     form = FormData(default_to_multipart=True)
     for name, value in fields.items():
         form.add_field(name, value)
@@ -153,9 +151,7 @@ async def test_refuses_a_form_without_boundary(node: Served) -> None:
         ({"execution_mode": "later"}, "`$.execution_mode`"),
     ],
 )
-async def test_names_the_member_that_is_wrong(
-    node: Served, changes: dict[str, object], path: str
-) -> None:
+async def test_names_the_member_that_is_wrong(node: Served, changes: dict[str, object], path: str) -> None:
     async with node.client.post(URL, json=body(**changes), headers=AUTH) as response:
         assert response.status == 422
         problem = await response.json()
