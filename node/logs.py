@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 import time
+from functools import lru_cache
 from typing import Final, TextIO
 
 import msgspec
@@ -119,4 +120,9 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 def _utc(seconds: float) -> str:
     whole = int(seconds)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((seconds - whole) * 1000):03d}Z"
+    return f"{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _to_the_second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -29,6 +30,10 @@ def encoded(content: bytes, *, status: int = 200) -> web.Response:
     return web.Response(body=content, status=status, headers=headers)
 
 
+_text: Final = lru_cache(maxsize=256)(str)
+"""Texts of CIDs: base32 costs more than the rest of an answer together."""
+
+
 def executed(result: InferenceResult) -> schemas.ExecuteAnswer:
     """The answer to `execute`; the worker's `predictions` go in as they came."""
     entry, run = result.entry, result.run
@@ -43,7 +48,7 @@ def executed(result: InferenceResult) -> schemas.ExecuteAnswer:
             round(spent.postprocessing, 3),
             round(result.total_ms, 3),
         ),
-        schemas.OriginAnswer(str(entry.key.token_id), entry.revision, str(entry.manifest_cid), run.entropy),
+        schemas.OriginAnswer(str(entry.key.token_id), entry.revision, _text(entry.manifest_cid), run.entropy),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import Any, Final
 
 from aiohttp import web
@@ -16,7 +17,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from node.errors import Fault, HeadersTooLarge, Malformed, NodeError
 from node.web.keys import EDGE
-from node.web.problems import problem_response
+from node.web.problems import ALWAYS, problem_response
 
 _TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -68,7 +69,8 @@ class Connection(RequestHandler):
         else:
             _log.error("unexpected error outside a handler", exc_info=exc)
             error = Fault("The node failed on this request.")
-        response = problem_response(error, request_id="-")
+        response = problem_response(error, request_id=os.urandom(8).hex())
+        response.headers.update(ALWAYS)
         response.force_close()
         return response
 
@@ -125,7 +127,7 @@ def make_runner(app: web.Application, *, shutdown_timeout: float = 10.0) -> web.
         handler_cancellation=True,
         auto_decompress=False,
         keepalive_timeout=limits.keepalive_seconds,
-        lingering_time=2.0,
+        lingering_time=limits.linger_seconds,
         shutdown_timeout=shutdown_timeout,
         max_line_size=limits.line_bytes,
         max_field_size=limits.line_bytes,

@@ -146,6 +146,8 @@ class Limits:
     body_seconds: float = 120.0
     """For a whole body that is read into memory."""
     keepalive_seconds: float = 75.0
+    linger_seconds: float = 2.0
+    """Reading on after a refusal, so that a client that is still sending gets to see it."""
     line_bytes: int = 8_190
     header_count: int = 64
 

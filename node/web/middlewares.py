@@ -19,11 +19,10 @@ from node import logs
 from node.errors import Fault, NodeError
 from node.web import metrics
 from node.web.keys import EDGE, EXCHANGE, Edge, Exchange
-from node.web.problems import from_http_exception, problem_response
+from node.web.problems import ALWAYS, from_http_exception, problem_response
 
 REQUEST_ID: Final = "X-Request-ID"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
-_CSP: Final = "default-src 'none'; frame-ancestors 'none'"
 _CLIENT_GONE: Final = 499
 
 _log = logging.getLogger("node.web")
@@ -93,11 +92,8 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     ours = request.app[EDGE]
     headers = response.headers
     headers[REQUEST_ID] = request[EXCHANGE].request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-    headers.setdefault("Content-Security-Policy", _CSP)
-    headers["Referrer-Policy"] = "no-referrer"
-    headers[hdrs.SERVER] = "lonja"  # aiohttp's own would tell versions
+    for name, value in ALWAYS.items():
+        headers.setdefault(name, value)
     if ours.https:
         headers["Strict-Transport-Security"] = "max-age=31536000"
     ours.cors.stamp(request.headers.get(hdrs.ORIGIN), headers)

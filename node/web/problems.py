@@ -65,6 +65,15 @@ STATUS: Final[dict[str, int]] = {
 }
 """Codes of `StartupError` and below are absent: they never reach a client."""
 
+ALWAYS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    hdrs.CACHE_CONTROL: "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    hdrs.SERVER: "lonja",
+}
+"""Headers of every answer that does not set them otherwise; aiohttp's own `Server` would tell versions."""
+
 _RESERVED: Final = frozenset(
     {"type", "title", "status", "detail", "instance", "code", "error", "message", "suggestion", "request_id"}
 )
