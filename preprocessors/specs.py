@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta
 
 Side = Annotated[int, Meta(ge=1, le=8192)]
+Divisor = Annotated[float, Meta(ge=1e-9, le=1e9)]
+Shift = Annotated[float, Meta(ge=-1e9, le=1e9)]
 TensorName = Annotated[str, Meta(min_length=1, max_length=256)]
 Dtype = Literal["float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 Resize = Literal["stretch", "crop", "letterbox"]
@@ -83,9 +85,9 @@ class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
     color: Color = "rgb"
     layout: Layout = "nchw"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
-    scale: Annotated[float, Meta(gt=0)] | None = None
-    mean: Annotated[list[float], Meta(min_length=1, max_length=3)] | None = None
-    std: Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=1, max_length=3)] | None = None
+    scale: Divisor | None = None
+    mean: Annotated[list[Shift], Meta(min_length=1, max_length=3)] | None = None
+    std: Annotated[list[Divisor], Meta(min_length=1, max_length=3)] | None = None
 
     def __post_init__(self) -> None:
         if self.size is None and self.preset is None:

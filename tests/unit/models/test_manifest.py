@@ -111,8 +111,8 @@ def test_the_published_example_is_read() -> None:
         ("model.input.color", "gray", "model.input: `mean` has 3 values, but `color` 'gray' has 1"),
         ("model.input.mean", [0.5], "model.input: `mean` has 1 values, but `color` 'rgb' has 3"),
         ("model.input.std", [0.5, 0.5], "model.input: `std` has 2 values, but `color` 'rgb' has 3"),
-        ("model.input.std", [0.5, 0, 0.5], "model.input.std[1]: Expected `float` > 0"),
-        ("model.input.scale", 0, "model.input.scale: Expected `float` > 0"),
+        ("model.input.std", [0.5, 0, 0.5], "model.input.std[1]: Expected `float` >= 1e-09"),
+        ("model.input.scale", 0, "model.input.scale: Expected `float` >= 1e-09"),
         ("model.input.colour", "rgb", "model.input.colour: unknown member `colour`"),
         (
             "model.input.preset",
