@@ -85,6 +85,7 @@ def test_the_published_example_is_read() -> None:
         ("model.schema", 2, "model.schema: 2 is not possible here; possible: 1"),
         ("model.model_id", "two words", "model.model_id: Expected `str` matching"),
         ("model.model_id", "1:0xabc:2", "model.model_id: Expected `str` matching"),
+        ("model.model_id", "digits\n", "model.model_id: Expected `str` matching"),
         ("model.model_type", "Image", "model.model_type: Expected `str` matching"),
         ("model.format", "pickle", "model.format: 'pickle' is not possible here; possible: 'onnx'"),
         ("model.weights", MISSING, "model.weights is missing"),
