@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from node.types import Caller
 from node.web.keys import Limits
 from tests.fakes.flows import TOKEN
 from tests.unit.web.conftest import AUTH, Served
@@ -143,7 +144,7 @@ async def test_100_continue_only_for_a_body_that_is_wanted(serve: Callable[..., 
     writer.write(head + f"Content-Length: {len(VALID)}\r\n\r\n".encode())
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(VALID)
-    assert status_of((await reader.read())) == 200
+    assert status_of(await reader.read()) == 200
     writer.close()
 
 
@@ -261,16 +262,16 @@ async def test_dripping_headers_do_not_prolong_the_time(serve: Callable[..., Any
 
 async def test_closes_a_connection_that_says_nothing(serve: Callable[..., Any]) -> None:
     node: Served = await serve(limits=SHORT)
-    assert status_of((await asyncio.wait_for(node.raw(), 5))) == 408
+    assert status_of(await asyncio.wait_for(node.raw(), 5)) == 408
 
 
 async def test_closes_a_second_request_whose_headers_do_not_come(serve: Callable[..., Any]) -> None:
     node: Served = await serve(limits=SHORT)
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert status_of((await reader.readuntil(b"}"))) == 200
+    assert status_of(await reader.readuntil(b"}")) == 200
     writer.write(b"GET /he")
-    assert status_of((await asyncio.wait_for(reader.read(), 5))) == 408
+    assert status_of(await asyncio.wait_for(reader.read(), 5)) == 408
     writer.close()
 
 
@@ -310,14 +311,19 @@ async def test_408_for_a_body_that_drips(serve: Callable[..., Any]) -> None:
 async def test_a_client_that_leaves_in_mid_body_is_no_fault(
     node: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
+    entered = asyncio.Event()
+    session = node.fakes.authenticate.session
+
+    def entering(token: str) -> Caller:
+        entered.set()
+        return session(token)
+
+    node.fakes.authenticate.session = entering  # type: ignore[method-assign]
     _reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write(HEAD + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
-    await writer.drain()
-    while node.state.running == 0:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(entered.wait(), 5)
     writer.close()
-    while node.state.running:
-        await asyncio.sleep(0)
+    assert await node.state.drain(timeout=5)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
