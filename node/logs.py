@@ -16,22 +16,23 @@ from typing import Final, TextIO
 
 import msgspec
 
-_SECRETS: Final = (
-    (re.compile(r"\b(Bearer|Lonja-EIP712)\s+[^\s\"',;]+[^\r\n\"]*", re.IGNORECASE), r"\1 [hidden]"),
-    (
-        re.compile(r"\b((?:https?|wss?)://)(?:[^\s/@\"']*@)?([^\s/?#\"']+)[^\s\"'>)]*", re.IGNORECASE),
-        r"\1\2/…",
-    ),
-    (re.compile(r"\b(0x)?[0-9a-fA-F]{128,}\b"), "[signature hidden]"),
-    (
-        re.compile(
+_SECRETS: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), replacement)
+    for pattern, replacement in (
+        (r"\b(Bearer)\s+[^\s\"',;]+", r"\1 [hidden]"),
+        (r"\b(Lonja-EIP712)\s+[^\r\n\"]+", r"\1 [hidden]"),
+        (r"\b((?:https?|wss?)://)(?:[^\s/@\"']*@)?([^\s/?#\"']+)[^\s\"'>)]*", r"\1\2/…"),
+        (r"\b(?:0x)?[0-9a-f]{128,}\b", "[signature hidden]"),
+        (
             r"\b(authorization|token|password|secret|signature|private[_ -]?key|api[_-]?key)"
             r"([\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+",
-            re.IGNORECASE,
+            r"\1\2[hidden]",
         ),
-        r"\1\2[hidden]",
-    ),
+    )
 )
+CHATTY: Final = ("web3", "urllib3", "aiohttp.access", "asyncio")
+"""Libraries whose lines below WARNING nobody asked for."""
+
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _COLOURS: Final = {"DEBUG": "\x1b[2m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m"}
 
@@ -74,7 +75,9 @@ class ReadableLines(logging.Formatter):
         message = redact(record.getMessage()) if _is_free_text(record) else str(record.msg)
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items() if value is not None)
         line = f"{clock}.{int(record.msecs):03d} {level} {record.name}  {message}"
-        line = _CONTROL.sub("·", f"{line}  {fields}" if fields else line).replace("\n", "\n    ")
+        line = _CONTROL.sub("·", line).replace("\n", "\n    ")
+        if fields:
+            line += "  " + _CONTROL.sub("·", fields).replace("\n", "·")
         if record.exc_info:
             line += "\n" + redact(self.formatException(record.exc_info))
         return line
@@ -91,8 +94,8 @@ def configure(*, level: str, production: bool, stream: TextIO | None = None) -> 
     root.setLevel(level.upper())
     # What nobody prints need not be looked up for every line.
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
-    for chatty in ("web3", "urllib3", "aiohttp.access", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def event(logger: logging.Logger, level: int, message: str, fields: dict[str, object]) -> None:

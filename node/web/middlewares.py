@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import re
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -19,7 +20,7 @@ from node import logs
 from node.errors import Fault, NodeError
 from node.web import metrics
 from node.web.keys import EDGE, EXCHANGE, Edge, Exchange
-from node.web.problems import ALWAYS, from_http_exception, problem_response
+from node.web.problems import ALWAYS, from_http_exception, problem_response, status_of
 
 REQUEST_ID: Final = "X-Request-ID"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
@@ -74,16 +75,16 @@ async def _answer(
         raise
     except Exception:
         _log.exception("unexpected error", extra={"fields": {"request_id": exchange.request_id}})
-        return _failed(
-            Fault("The node failed on this request; its operator finds the cause under this request_id."),
-            exchange,
-        )
+        exchange.code = Fault.code
+        fault = Fault("The node failed on this request; its operator finds the cause under this request_id.")
+        return problem_response(fault, request_id=exchange.request_id)
 
 
 def _failed(error: NodeError, exchange: Exchange) -> web.Response:
     exchange.code = error.code
-    if error.__cause__ is not None:
-        _log.debug("refused with %s", error.code, exc_info=error)
+    if status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
+        fields = {"request_id": exchange.request_id}
+        _log.error("failed with %s", error.code, exc_info=error, extra={"fields": fields})
     return problem_response(error, request_id=exchange.request_id)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from node.types import Caller
 from node.web.keys import Limits
 from tests.fakes.flows import TOKEN
 from tests.unit.web.conftest import AUTH, Served
@@ -310,14 +311,19 @@ async def test_408_for_a_body_that_drips(serve: Callable[..., Any]) -> None:
 async def test_a_client_that_leaves_in_mid_body_is_no_fault(
     node: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
+    entered = asyncio.Event()
+    session = node.fakes.authenticate.session
+
+    def entering(token: str) -> Caller:
+        entered.set()
+        return session(token)
+
+    node.fakes.authenticate.session = entering  # type: ignore[method-assign]
     _reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write(HEAD + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
-    await writer.drain()
-    while node.state.running == 0:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(entered.wait(), 5)
     writer.close()
-    while node.state.running:
-        await asyncio.sleep(0)
+    assert await node.state.drain(timeout=5)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
