@@ -96,7 +96,9 @@ class _Forgetful(list):  # type: ignore[type-arg]
 
 def measure(kind: str, script: Path) -> tuple[float, float]:
     """Requests a second, and microseconds of the server's processor a request."""
-    server = subprocess.Popen([sys.executable, "-m", "benchmarks.http", kind], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.http", kind], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert server.stdout is not None
         port = int(server.stdout.readline())

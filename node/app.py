@@ -14,9 +14,11 @@ import gc
 import logging
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +32,7 @@ from node.chain.events import EventFollower
 from node.chain.licenses import Licenses
 from node.chain.registry import Registry
 from node.chain.signatures import SignatureChecker
-from node.errors import StartupError
+from node.errors import StartupError, StoreFull
 from node.flows.ask_peer import AskPeer
 from node.flows.browse import Browse
 from node.flows.infer import Infer
@@ -182,7 +184,7 @@ def only_node_of(data_dir: Path) -> Iterator[None]:
         except OSError:
             lock.seek(0)
             raise StartupError(
-                f"DATA_DIR={data_dir} is in use by another node (process {lock.read().strip() or 'unknown'}); "
+                f"DATA_DIR={data_dir} is in use by another node (process {lock.read().strip() or '?'}); "
                 "stop it, or give this one a DATA_DIR of its own"
             ) from None
         lock.truncate(0)
@@ -227,6 +229,9 @@ async def parts(
         )
         stack.push_async_callback(retriever.close)
 
+        def lost(resident: Resident) -> None:
+            slots.lost(resident)
+
         loader = Loader(
             catalogue=catalogue,
             retriever=retriever,
@@ -236,7 +241,7 @@ async def parts(
             memory_bytes=settings.worker_memory_bytes,
             max_pixels=settings.max_image_pixels,
             max_bytes=settings.max_body_bytes,
-            lost=lambda resident: slots.lost(resident),
+            lost=lost,
         )
         slots = Slots(capacity=settings.max_models_in_memory, load=loader, close=Resident.close)
         stack.push_async_callback(slots.close)
@@ -301,7 +306,13 @@ async def parts(
                 peers=_lower(settings.ipfs_peers),
                 operators=operators,
             ),
-            readiness=Readiness(checks={"chain": chain.ready, "store": store.ready, "workers": host.ready}),
+            readiness=Readiness(
+                checks={
+                    "chain": chain.ready,
+                    "store": partial(_writable, settings.model_dir),
+                    "workers": host.ready,
+                }
+            ),
             sign_in=SignIn(
                 nonces=known_nonces,
                 sessions=open_sessions,
@@ -364,6 +375,17 @@ async def _filling(models: SyncCatalogue) -> AsyncIterator[None]:
             async with asyncio.timeout(FILL_PATIENCE):
                 await done.wait()
         yield
+
+
+async def _writable(folder: Path) -> None:
+    def write() -> None:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0")
+
+    try:
+        await asyncio.to_thread(write)
+    except OSError as error:
+        raise StoreFull(f"MODEL_DIR cannot be written: {error.strerror}") from None
 
 
 async def _prune_now_and_then(store: BlockStore) -> None:

@@ -84,6 +84,8 @@ class Chain(Protocol):
     @property
     def contract(self) -> ContractRef: ...
 
+    async def close(self) -> None: ...
+
     async def ready(self) -> None:
         """Return when the chain answers now."""
 

@@ -22,8 +22,9 @@ from node.ipfs.fetch import Retriever
 from node.models import manifest as manifests
 from node.models.catalogue import Catalogue
 from node.models.slots import Slots
-from node.runtime.host import Worker, WorkerHost
+from node.runtime.host import WorkerHost
 from node.runtime.plan import LoadPlan
+from node.runtime.remote import Worker
 from node.types import Caller, CatalogueEntry, ModelKey, TokenId
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from preprocessors.registry import INPUTS
-
 from node.settings import Settings
 from node.web.schemas import FormatAnswer, FormatsAnswer, LimitsAnswer
+from preprocessors.registry import INPUTS
 
 
 def described(settings: Settings) -> FormatsAnswer:

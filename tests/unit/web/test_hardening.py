@@ -143,7 +143,7 @@ async def test_100_continue_only_for_a_body_that_is_wanted(serve: Callable[..., 
     writer.write(head + f"Content-Length: {len(VALID)}\r\n\r\n".encode())
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(VALID)
-    assert status_of((await reader.read())) == 200
+    assert status_of(await reader.read()) == 200
     writer.close()
 
 
@@ -261,16 +261,16 @@ async def test_dripping_headers_do_not_prolong_the_time(serve: Callable[..., Any
 
 async def test_closes_a_connection_that_says_nothing(serve: Callable[..., Any]) -> None:
     node: Served = await serve(limits=SHORT)
-    assert status_of((await asyncio.wait_for(node.raw(), 5))) == 408
+    assert status_of(await asyncio.wait_for(node.raw(), 5)) == 408
 
 
 async def test_closes_a_second_request_whose_headers_do_not_come(serve: Callable[..., Any]) -> None:
     node: Served = await serve(limits=SHORT)
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert status_of((await reader.readuntil(b"}"))) == 200
+    assert status_of(await reader.readuntil(b"}")) == 200
     writer.write(b"GET /he")
-    assert status_of((await asyncio.wait_for(reader.read(), 5))) == 408
+    assert status_of(await asyncio.wait_for(reader.read(), 5)) == 408
     writer.close()
 
 
