@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from node.errors import Fault, HeadersTooLarge, Malformed, NodeError
 from node.web.keys import EDGE
@@ -42,6 +42,8 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._messages or self._request_in_progress:
             self._disarm()
+            if self._messages and self._current_request is not None:
+                self._fail_broken_body(self._current_request)
         elif self._headers_timer is None and data and self._waiter is not None:
             self._arm()  # the first bytes of a further request on this connection
 
@@ -73,6 +75,12 @@ class Connection(RequestHandler):
         response.headers.update(ALWAYS)
         response.force_close()
         return response
+
+    def _fail_broken_body(self, request: web.BaseRequest) -> None:
+        """Tell the handler that reads a body when its framing broke: aiohttp would let it wait."""
+        if isinstance(self._messages[-1][0], _ErrInfo) and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("broken framing"))
+            request.content.feed_eof()  # nothing more can be read off before the connection is closed
 
     def _arm(self) -> None:
         self._headers_timer = self._loop.call_later(self._headers_seconds, self._headers_overdue)

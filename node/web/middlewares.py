@@ -95,7 +95,7 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers[REQUEST_ID] = request[EXCHANGE].request_id
     for name, value in ALWAYS.items():
         headers.setdefault(name, value)
-    if ours.https:
+    if ours.https or ours.proxies.https(request):
         headers["Strict-Transport-Security"] = "max-age=31536000"
     ours.cors.stamp(request.headers.get(hdrs.ORIGIN), headers)
     if ours.state.draining:
