@@ -9,7 +9,19 @@ from __future__ import annotations
 from typing import TypedDict
 
 try:
-    from cython_ops._kernels import active_tier, available_tiers, normalize_image, softmax_topk
+    from cython_ops._kernels import (
+        DenseNetwork,
+        activate,
+        activate_backward,
+        active_tier,
+        available_tiers,
+        dense,
+        entropy,
+        log_softmax,
+        normalize_image,
+        softmax,
+        softmax_topk,
+    )
 except ModuleNotFoundError as missing:
     if missing.name != "cython_ops._kernels":
         raise
@@ -18,7 +30,19 @@ except ModuleNotFoundError as missing:
         "`cython_ops.reference` has the same functions in NumPy."
     ) from missing
 
-__all__ = ["BuildInfo", "build_info", "normalize_image", "softmax_topk"]
+__all__ = [
+    "BuildInfo",
+    "DenseNetwork",
+    "activate",
+    "activate_backward",
+    "build_info",
+    "dense",
+    "entropy",
+    "log_softmax",
+    "normalize_image",
+    "softmax",
+    "softmax_topk",
+]
 
 
 class BuildInfo(TypedDict):

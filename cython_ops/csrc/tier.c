@@ -1,6 +1,8 @@
 /* The kernels of one tier: compiled once a tier with its -march and -DTIER=<name>. */
 #include "image.h"
 #include "kernels.h"
+#include "network.h"
+#include "rows.h"
 #include "softmax.h"
 
 #define JOIN_(a, b) a##b
@@ -14,4 +16,10 @@ const kernel_table JOIN(lonja_tier_, TIER) = {
     .score_topk = score_topk,
     .image_to_planes = image_to_planes,
     .image_to_pixels = image_to_pixels,
+    .softmax_rows = softmax_rows,
+    .log_softmax_rows = log_softmax_rows,
+    .activate = activate,
+    .activate_back = activate_back,
+    .network_scratch = network_scratch,
+    .network = network,
 };

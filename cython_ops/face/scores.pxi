@@ -51,3 +51,18 @@ def softmax_topk(logits, Py_ssize_t k, *, str activation not None="softmax"):
         with nogil:
             K.score_topk(px, n, c, best, score, pv, pi, pe)
     return values, indices, entropy
+
+
+def entropy(logits, *, str activation not None="softmax"):
+    """Entropy of each row's scores.
+
+    Parameters
+    ----------
+    logits : float32 [n, c], C-contiguous; may be read-only
+    activation : "softmax", "sigmoid" or "none", as in `softmax_topk`
+
+    Returns
+    -------
+    float64 [n], nats; exactly the third result of `softmax_topk`
+    """
+    return softmax_topk(logits, 0, activation=activation)[2]

@@ -21,9 +21,7 @@ from node.types import CatalogueEntry, ModelKey, TokenId, TokenModel
 
 log = logging.getLogger(__name__)
 
-MANIFEST_LIMIT = 1 * 2**20
 CONCURRENT_SYNCS = 8
-MISSING_TOKENS_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +123,7 @@ class SyncCatalogue:
             raise ManifestInvalid(
                 f"token {token.token_id} carries {token.manifest_cid[:80]!r}, which is no usable CID: {error}"
             ) from None
-        manifest = manifests.parse(await self.retriever.read(cid, limit=MANIFEST_LIMIT))
+        manifest = manifests.parse(await self.retriever.read(cid, limit=manifests.MAX_MANIFEST_BYTES))
         model = manifest.model
         entry = CatalogueEntry(
             key=self.catalogue.key(token.token_id),

@@ -79,6 +79,11 @@ class Intake:
         with _disk_errors():
             return self._car.close() and self.verifier.complete
 
+    @property
+    def begun(self) -> bool:
+        """Whether any block has come in this segment."""
+        return self._car.sections > 0
+
     def settle(self) -> bool:
         """Whether nothing is missing; what needs no peer (identity CIDs, repeated blocks) is taken."""
         self.verifier.base = 0

@@ -21,7 +21,7 @@ from yarl import URL
 
 from node.ipfs.gateways import Gateway
 from node.ipfs.intake import Pump
-from node.ipfs.verifier import Segment
+from node.ipfs.verifier import RangeIgnored, Segment
 from node.outbound import MAX_REDIRECTS, REDIRECTS, AddressRefused, PublicResolver, check_literal
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
@@ -74,12 +74,16 @@ class Requests:
         Raises
         ------
         Lacking, Unusable
+        RangeIgnored
+            It refuses to send a part of a file.
             And whatever the pump's thread raises.
         """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._stall) as patience, AsyncExitStack() as stack:
                 answer = await self._ask(stack, gateway, segment)
+                if segment.start and answer.status in {400, 406, 416, 422, 501}:
+                    raise RangeIgnored
                 _check(answer)
                 got = mark = 0
                 while chunk := await answer.content.readany():

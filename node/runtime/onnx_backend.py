@@ -36,6 +36,7 @@ _DTYPES: Final = {
 _PREFIX: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 _SOURCE: Final = re.compile(r"\S+\.(?:cc|h|cpp):\d+ ")
 _MAX_TEXT: Final = 500
+_NO_MEMORY: Final = "the model needs more memory for this input than a worker may have"
 
 
 class OnnxBackend:
@@ -70,9 +71,7 @@ class OnnxBackend:
         try:
             outputs = self._session.run(self._names, {self._feed: rows}, options)
         except MemoryError:
-            raise Refused(
-                "fault", "the model needs more memory for this input than a worker may use"
-            ) from None
+            raise Refused("fault", _NO_MEMORY) from None
         except Exception as error:  # ONNX Runtime's own types share no base but Exception
             if stop.asked:
                 raise Stopped from None
@@ -122,7 +121,7 @@ def _refused(error: Exception) -> Refused:
     if found and found.group(1) == "INVALID_ARGUMENT":
         return Refused("invalid_input", f"the model does not take this input: {text}")
     if "bad_alloc" in text or "Failed to allocate memory" in text:
-        return Refused("fault", "the model needs more memory for this input than a worker may use")
+        return Refused("fault", _NO_MEMORY)
     return Refused("fault", f"the model failed on this input: {text}")
 
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import { ReentrancyGuard } from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
-import { ILonja } from "../interfaces/ILonja.sol";
-import { Errors } from "../libraries/Errors.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
+import {ILonja} from "../interfaces/ILonja.sol";
+import {Errors} from "../libraries/Errors.sol";
 
 /// @title Money: prices held until they are earned, paid out only when asked for.
 /// @dev Each purchase stands for itself: what its seller has been credited, plus what is still held, is its
@@ -145,7 +145,7 @@ abstract contract Escrow is ILonja, ReentrancyGuard {
         uint256 earned = _earned(deposit);
         _accounts[deposit.seller][deposit.currency].balance += earned - deposit.settled;
         if (earned == deposit.price) _close(deposit, key);
-        else deposit.settled = uint128(earned);
+        else deposit.settled = uint128(earned); // less than the price, which has 128 bits
     }
 
     function _close(Deposit storage deposit, bytes32 key) private {
@@ -162,7 +162,7 @@ abstract contract Escrow is ILonja, ReentrancyGuard {
 
     function _pay(address currency, address to, uint256 amount) private {
         if (currency == address(0)) {
-            (bool accepted,) = to.call{ value: amount }("");
+            (bool accepted,) = to.call{value: amount}("");
             if (!accepted) revert Errors.Lonja_TransferFailed(to, amount);
             return;
         }

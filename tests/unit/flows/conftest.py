@@ -130,15 +130,11 @@ class FakeWorker:
     alive: bool = True
     report: LoadReport = field(default_factory=lambda: LoadReport(1.0, 1, 1, [{"name": "input"}]))
     payloads: list[Payload] = field(default_factory=list)
-    warmed: int = 0
     closed: bool = False
 
     async def run(self, payload: Payload, options: Options, *, deadline: float) -> RunResult:
         self.payloads.append(payload)
         return RunResult(msgspec.Raw(b"[]"), RunTimings(1, 1, 1))
-
-    async def warm_up(self) -> None:
-        self.warmed += 1
 
     async def close(self, *, drain: float = 0) -> None:
         self.closed = True

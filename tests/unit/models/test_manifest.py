@@ -85,6 +85,7 @@ def test_the_published_example_is_read() -> None:
         ("model.schema", 2, "model.schema: 2 is not possible here; possible: 1"),
         ("model.model_id", "two words", "model.model_id: Expected `str` matching"),
         ("model.model_id", "1:0xabc:2", "model.model_id: Expected `str` matching"),
+        ("model.model_id", "digits\n", "model.model_id: Expected `str` matching"),
         ("model.model_type", "Image", "model.model_type: Expected `str` matching"),
         ("model.format", "pickle", "model.format: 'pickle' is not possible here; possible: 'onnx'"),
         ("model.weights", MISSING, "model.weights is missing"),
@@ -111,8 +112,8 @@ def test_the_published_example_is_read() -> None:
         ("model.input.color", "gray", "model.input: `mean` has 3 values, but `color` 'gray' has 1"),
         ("model.input.mean", [0.5], "model.input: `mean` has 1 values, but `color` 'rgb' has 3"),
         ("model.input.std", [0.5, 0.5], "model.input: `std` has 2 values, but `color` 'rgb' has 3"),
-        ("model.input.std", [0.5, 0, 0.5], "model.input.std[1]: Expected `float` > 0"),
-        ("model.input.scale", 0, "model.input.scale: Expected `float` > 0"),
+        ("model.input.std", [0.5, 0, 0.5], "model.input.std[1]: Expected `float` >= 1e-09"),
+        ("model.input.scale", 0, "model.input.scale: Expected `float` >= 1e-09"),
         ("model.input.colour", "rgb", "model.input.colour: unknown member `colour`"),
         (
             "model.input.preset",
