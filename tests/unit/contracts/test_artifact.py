@@ -143,7 +143,9 @@ def test_each_struct_member_has_a_name() -> None:
 def test_every_function_event_and_error_is_in_the_docs() -> None:
     page = (ROOT / "docs" / "contract.md").read_text()
     ours = [entry["name"] for kind in ("function", "event", "error") for entry in entries(kind)]
-    standard = re.compile(r"^(ERC\d|SafeERC20|ReentrancyGuard|approve|Approval|isApproved|setApproval|getApproved)")
+    standard = re.compile(
+        r"^(ERC\d|SafeERC20|ReentrancyGuard|approve|Approval|isApproved|setApproval|getApproved)"
+    )
     missing = sorted({name for name in ours if not standard.match(name) and f"`{name}" not in page})
     assert missing == []
 

@@ -14,7 +14,9 @@ TREES = sorted(UNIT.glob("*.tree"))
 
 def test_each_test_has_a_tree_and_each_tree_a_test() -> None:
     assert TREES
-    assert {path.stem for path in TREES} == {path.name.removesuffix(".t.sol") for path in UNIT.glob("*.t.sol")}
+    assert {path.stem for path in TREES} == {
+        path.name.removesuffix(".t.sol") for path in UNIT.glob("*.t.sol")
+    }
 
 
 @pytest.mark.parametrize("tree", TREES, ids=lambda path: path.stem)
