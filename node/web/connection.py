@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from typing import Any, Final
 
 from aiohttp import web
@@ -17,7 +16,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from node.errors import Fault, HeadersTooLarge, Malformed, NodeError
 from node.web.keys import EDGE
-from node.web.problems import ALWAYS, problem_response
+from node.web.problems import ALWAYS, new_request_id, problem_response
 
 _TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -71,7 +70,7 @@ class Connection(RequestHandler):
         else:
             _log.error("unexpected error outside a handler", exc_info=exc)
             error = Fault("The node failed on this request.")
-        response = problem_response(error, request_id=os.urandom(8).hex())
+        response = problem_response(error, request_id=new_request_id())
         response.headers.update(ALWAYS)
         response.force_close()
         return response
