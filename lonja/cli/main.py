@@ -53,7 +53,9 @@ class Lazy(click.Group):
             from difflib import get_close_matches  # 4 ms, needed only to word an error
 
             near = get_close_matches(args[0], COMMANDS, n=1)
-            raise click.UsageError(error.message + (f" Did you mean {near[0]!r}?" if near else ""), ctx) from None
+            raise click.UsageError(
+                error.message + (f" Did you mean {near[0]!r}?" if near else ""), ctx
+            ) from None
 
 
 def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's

@@ -113,7 +113,9 @@ def common(*, role: str | None, json: bool = True) -> Callable[[Command], Comman
 
 
 def _options(role: str | None) -> list[Callable[[Command], Command]]:
-    whose = f"Use the key of this account of --devnet [default: {role}]." if role else "Use this account's key."
+    whose = (
+        f"Use the key of this account of --devnet [default: {role}]." if role else "Use this account's key."
+    )
     return [
         click.option("--node", metavar="URL", envvar="LONJA_NODE", help="The node [default: http://127.0.0.1:3000]."),
         click.option("--rpc", metavar="URL", envvar="LONJA_RPC", help="The chain's JSON-RPC."),

@@ -29,7 +29,9 @@ _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="price=AMOUNT and days=, hours=, minutes=, seconds=N or perpetual; currency=ADDRESS for an ERC-20. "
     "May be given several times.",
 )  # fmt: skip
-@click.option("--update", type=click.IntRange(min=1), metavar="TOKEN_ID", help="A new revision of this token.")
+@click.option(
+    "--update", type=click.IntRange(min=1), metavar="TOKEN_ID", help="A new revision of this token."
+)
 @click.option(
     "--to", default="node", show_default=True, metavar="PLACE",
     help="Where the content goes: node, kubo:URL, or FILE.car (which registers nothing).",

@@ -12,7 +12,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(short_help="Run a node, with settings from the environment and .env.")
-@click.option("--env-file", type=_FILE, default=Path(".env"), show_default=True, help="Settings, as NAME=VALUE.")
+@click.option(
+    "--env-file", type=_FILE, default=Path(".env"), show_default=True, help="Settings, as NAME=VALUE."
+)
 @debug_option
 def command(*, env_file: Path, debug: bool) -> int:  # noqa: ARG001 - `main` reads --debug
     """Run a node until Ctrl-C or SIGTERM; requests that are under way are finished first.
