@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ipfs_max_object_bytes: Positive = 8 * 2**30
     ipfs_peers: tuple[AddressText, ...] = ()
     store_max_bytes: Positive = 50 * 2**30
-    publishers: tuple[AddressText | Literal["any"], ...] = ()
+    publishers: tuple[Annotated[str, Meta(pattern=r"^(any|0x[0-9a-fA-F]{40})$")], ...] = ()
     publish_max_bytes: Positive = 2 * 2**30
     publish_grace: Seconds = 3_600.0
 
