@@ -85,6 +85,11 @@ class Market:
         known = None if perpetual or expires_at == 0 else expires_at
         return LicenseStatus(str(token_id), licensee, bool(active), perpetual, known)
 
+    async def canonical_name(self, token_id: int) -> str:
+        """The one name of a model that cannot be ambiguous: `chainId:contract:tokenId`."""
+        contract = (await self._connected()).contract
+        return f"{contract.chain_id}:{contract.address}:{token_id}"
+
     async def total_models(self) -> int:
         """How many models are registered; their ids run from 1 to this."""
         (total,) = await self._read("totalModels")

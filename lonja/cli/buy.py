@@ -9,7 +9,9 @@ from lonja.cli.options import Setup, common, print_json
 
 @click.command(short_help="Buy a license.")
 @click.argument("token_id", type=click.IntRange(min=1))
-@click.option("--offer", type=click.IntRange(min=0), metavar="N", help="Id of the offer [default: the first].")
+@click.option(
+    "--offer", type=click.IntRange(min=0), metavar="N", help="Id of the offer [default: the first]."
+)
 @click.option("--for", "licensee", metavar="ADDRESS", help="Whose license it is [default: yours].")
 @common(role="licensee")
 def command(setup: Setup, *, token_id: int, offer: int | None, licensee: str | None) -> None:

@@ -18,13 +18,17 @@ _PORT = click.IntRange(0, 65_535)
 
 
 @click.command(short_help="A chain, the contract and a node, left running for development.")
-@click.option("--dir", "folder", type=_FOLDER, default=Path("devnet"), show_default=True, help="Where it lives.")
+@click.option(
+    "--dir", "folder", type=_FOLDER, default=Path("devnet"), show_default=True, help="Where it lives."
+)
 @click.option("--port", type=_PORT, default=3000, show_default=True, help="Of the node; 0 takes a free one.")
-@click.option("--rpc-port", type=_PORT, default=8545, show_default=True, help="Of the chain; 0 takes a free one.")
+@click.option(
+    "--rpc-port", type=_PORT, default=8545, show_default=True, help="Of the chain; 0 takes a free one."
+)
 @click.option("--anvil", is_flag=True, help="Use Foundry's anvil instead of the embedded chain.")
 @click.option(
     "--cors-origin", "origins", multiple=True, metavar="ORIGIN",
-    help="An origin whose pages may call the node, for example http://localhost:9000; may be given several times.",
+    help="An origin whose pages may call the node, e.g. http://localhost:9000; may be repeated.",
 )  # fmt: skip
 @json_option
 @debug_option
@@ -81,7 +85,9 @@ async def _run(
         await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if ended.done() and not stop.is_set():
-            raise DevnetFailed(f"the node ended with code {ended.result()}; {world.folder / 'node.log'} says why")
+            raise DevnetFailed(
+                f"the node ended with code {ended.result()}; {world.folder / 'node.log'} says why"
+            )
         ended.cancel()
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -72,8 +73,10 @@ def _new_password() -> str:
 
     given = os.environ.get(PASSWORD_VARIABLE)
     if given is None:
-        if not click.get_text_stream("stdin").isatty():
-            raise PasswordRequired(f"a password is needed: set {PASSWORD_VARIABLE}, or run this in a terminal")
+        if not sys.stdin.isatty():
+            raise PasswordRequired(
+                f"a password is needed: set {PASSWORD_VARIABLE}, or run this in a terminal"
+            )
         given = str(click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
     if not given:
         raise UsageInvalid("the password is empty")

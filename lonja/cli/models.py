@@ -54,11 +54,19 @@ def _show_page(page: ModelPage) -> None:
     for model in page.models:
         size = "" if model.weights is None else _size(model.weights.bytes)
         table.add_row(
-            model.token_id, model.model_id, model.name, model.model_type, str(model.revision), size, model.owner
+            model.token_id,
+            model.model_id,
+            model.name,
+            model.model_type,
+            str(model.revision),
+            size,
+            model.owner,
         )
     Console(highlight=False).print(table)
     if page.total > len(page.models):
-        click.echo(f"{len(page.models)} of {page.total}; --offset {page.offset + len(page.models)} shows more")
+        click.echo(
+            f"{len(page.models)} of {page.total}; --offset {page.offset + len(page.models)} shows more"
+        )
 
 
 def _show_one(model: Model) -> None:

@@ -61,7 +61,9 @@ def _half_blocks(image: Image) -> str:
 def _shades(image: Image) -> str:
     grey = image.convert("L").resize((image.width, image.height // 2))
     return "\n".join(
-        "".join(_SHADES[int(_grey(grey, column, row) * (len(_SHADES) - 1) / 255)] for column in range(grey.width))
+        "".join(
+            _SHADES[int(_grey(grey, column, row) * (len(_SHADES) - 1) / 255)] for column in range(grey.width)
+        )
         for row in range(grey.height)
     )
 

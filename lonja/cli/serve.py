@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -12,7 +13,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(short_help="Run a node, with settings from the environment and .env.")
-@click.option("--env-file", type=_FILE, default=Path(".env"), show_default=True, help="Settings, as NAME=VALUE.")
+@click.option(
+    "--env-file", type=_FILE, default=Path(".env"), show_default=True, help="Settings, as NAME=VALUE."
+)
 @debug_option
 def command(*, env_file: Path, debug: bool) -> int:  # noqa: ARG001 - `main` reads --debug
     """Run a node until Ctrl-C or SIGTERM; requests that are under way are finished first.
@@ -35,4 +38,4 @@ def command(*, env_file: Path, debug: bool) -> int:  # noqa: ARG001 - `main` rea
 
 def _announce(url: str) -> None:
     click.echo(f"ready {url}")
-    click.get_text_stream("stdout").flush()
+    sys.stdout.flush()
