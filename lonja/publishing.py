@@ -200,11 +200,13 @@ async def publish(
     """See `AsyncClient.publish`."""
     told, target = progress or _silent, to or ToNode()
     bundle = await asyncio.to_thread(prepare, model, manifest, profile=profile, progress=told)
+    metadata_cid = str(bundle.manifest.root)
     token_id, sent = update, None
     if target.registers:
-        await client.market.require_can_publish(update)
+        before = await client.market.require_can_publish(update)
+        if before == metadata_cid and not offers:
+            raise UsageInvalid(f"model {update} is this already ({metadata_cid}): there is nothing to update")
     await target.put(client, bundle, progress=told)
-    metadata_cid = str(bundle.manifest.root)
     if target.registers and update is None:
         token_id, sent = await client.market.register(metadata_cid, offers)
     elif target.registers and update is not None:
@@ -219,7 +221,7 @@ async def _until_known(client: AsyncClient, name: str, metadata_cid: str) -> Non
     it serves the token is its operator's choice: publishing is over either way."""
     with suppress(ModelNotServed, TimeoutError, NodeUnreachable):
         async with asyncio.timeout(_HEARD_WITHIN):
-            while not await _knows(client, name, metadata_cid):
+            while not await _knows(client, name, metadata_cid):  # noqa: ASYNC110 - the node tells no event
                 await asyncio.sleep(0.1)
 
 

@@ -87,7 +87,8 @@ class Story:
         """The last line."""
         took = perf_counter() - self._began
         click.echo(
-            f"\n{click.style('That was all of it', bold=True)}, in {took:.1f} s. Everything has been stopped and removed.\n"
+            f"\n{click.style('That was all of it', bold=True)}, in {took:.1f} s. "
+            "Everything has been stopped and removed.\n"
             "Next: `lonja devnet` leaves such a world running for you; README.md shows how to call it."
         )
 
