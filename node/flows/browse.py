@@ -55,9 +55,9 @@ class Browse:
         """Raises `ModelNotFound`, `ModelAmbiguous`, `ChainUnavailable`."""
         entry = await self.models_known.find(name)
         offers = await self.registry.offers(entry.key.token_id)
-        resident = next((item for item in self.slots.resident() if item.entry.key == entry.key), None)
+        slot = next((slot for slot in self.slots.resident() if slot.key == entry.key), None)
         return ModelDetail(
-            entry, offers, resident is not None, resident.worker.report.inputs if resident else None
+            entry, offers, slot is not None, slot.resident.worker.report.inputs if slot else None
         )
 
     async def license(self, name: str, licensee: Address) -> License:
@@ -67,6 +67,6 @@ class Browse:
 
     def resident_formats(self) -> list[ModelFormats]:
         return [
-            ModelFormats(item.entry.model_id, str(item.entry.key), item.worker.report.inputs)
-            for item in self.slots.resident()
+            ModelFormats(slot.resident.entry.model_id, str(slot.key), slot.resident.worker.report.inputs)
+            for slot in self.slots.resident()
         ]

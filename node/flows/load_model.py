@@ -7,8 +7,10 @@ who asks for it (`POST /api/models/load`).
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
@@ -20,12 +22,10 @@ from node.ipfs.fetch import Retriever
 from node.models import manifest as manifests
 from node.models.catalogue import Catalogue
 from node.models.slots import Slots
-from node.runtime.host import Worker, WorkerHost
+from node.runtime.host import WorkerHost
 from node.runtime.plan import LoadPlan
-from node.types import Address, Caller, CatalogueEntry, ModelKey, TokenId
-
-MANIFEST_LIMIT = 1 * 2**20
-LABELS_LIMIT = 16 * 2**20
+from node.runtime.remote import Worker
+from node.types import Caller, CatalogueEntry, ModelKey, TokenId
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ class Resident:
         return self.worker.alive
 
     async def close(self) -> None:
+        """The slots have drained it already: what is left in flight is past its deadline."""
         try:
-            await self.worker.close()
+            await self.worker.close(drain=0)
         finally:
             await self.holds.aclose()
 
@@ -59,45 +60,65 @@ class Loader:
     memory_bytes: int
     max_pixels: int
     max_bytes: int
+    lost: Callable[[Resident], None]
+    """Told when a resident's worker dies unasked."""
+    _unwarmed: set[ModelKey] = field(default_factory=set)
 
     async def __call__(self, key: ModelKey, revision: int) -> Resident:
         """Raises `ManifestInvalid`, `ModelInvalid`, `GatewayUnavailable`, `ContentMismatch`."""
         entry = self.catalogue.revision(key, revision)
-        manifest = manifests.parse(await self.retriever.read(entry.manifest_cid, limit=MANIFEST_LIMIT))
-        labels = await self._labels(manifest)
+        raw = await self.retriever.read(entry.manifest_cid, limit=manifests.MAX_MANIFEST_BYTES)
+        model = manifests.parse(raw).model
+        labels = await self._labels(model)
         holds = AsyncExitStack()
         try:
-            weights = await holds.enter_async_context(
-                self.retriever.hold(entry.weights_cid, limit=self.weights_limit)
+            weights = await holds.enter_async_context(self._weights(entry, model.weights))
+            plan = LoadPlan(
+                model=msgspec.json.encode(model),
+                weights_path=str(weights),
+                labels=labels,
+                warmup=key not in self._unwarmed,
+                threads=self.threads,
+                memory_bytes=self.memory_bytes,
+                max_pixels=self.max_pixels,
+                max_bytes=self.max_bytes,
             )
-            worker = await self.host.spawn(
-                LoadPlan(
-                    model=msgspec.json.encode(manifest.model),
-                    weights_path=str(weights),
-                    labels=labels,
-                    warmup=False,
-                    threads=self.threads,
-                    memory_bytes=self.memory_bytes,
-                    max_pixels=self.max_pixels,
-                    max_bytes=self.max_bytes,
-                )
-            )
+            resident = Resident(entry, await self.host.spawn(plan), holds)
         except BaseException:
             await holds.aclose()
             raise
-        return Resident(entry, worker, holds)
+        resident.worker.when_dead(lambda _: self.lost(resident))
+        return resident
 
-    async def _labels(self, manifest: manifests.Manifest) -> list[str] | None:
-        labels = manifest.model.labels
-        if labels is None or isinstance(labels, list):
-            return labels
-        raw = await self.retriever.read(Cid.parse(labels.cid), limit=LABELS_LIMIT)
+    @contextmanager
+    def unwarmed(self, key: ModelKey) -> Iterator[None]:
+        """While open, a load of this model skips the warm-up run."""
+        self._unwarmed.add(key)
         try:
-            return msgspec.json.decode(raw, type=list[str])
-        except msgspec.DecodeError as error:
-            raise ManifestInvalid(
-                f"model.labels: {labels.cid} is not a JSON list of texts: {error}"
-            ) from None
+            yield
+        finally:
+            self._unwarmed.discard(key)
+
+    @asynccontextmanager
+    async def _weights(self, entry: CatalogueEntry, weights: manifests.Weights) -> AsyncIterator[Path]:
+        limit = min(self.weights_limit, weights.bytes)
+        async with self.retriever.hold(entry.weights_cid, limit=limit) as path:
+            if path.is_dir() != (weights.file is not None):
+                raise ManifestInvalid(
+                    "model.weights.file: names the model file if, and only if, `cid` is a folder; "
+                    f"{weights.cid} is a {'folder' if path.is_dir() else 'file'}"
+                )
+            if path.is_file() and path.stat().st_size != weights.bytes:
+                raise ManifestInvalid(
+                    f"model.weights.bytes: says {weights.bytes}, the file has {path.stat().st_size}"
+                )
+            yield path if weights.file is None else path / weights.file
+
+    async def _labels(self, model: manifests.Model) -> list[str] | None:
+        if not isinstance(model.labels, manifests.LabelsRef):
+            return model.labels
+        cid = Cid.parse(model.labels.cid)
+        return manifests.parse_labels(await self.retriever.read(cid, limit=manifests.MAX_LABELS_BYTES))
 
 
 class SlotsView(msgspec.Struct, frozen=True):
@@ -119,7 +140,7 @@ class LoadedModel(msgspec.Struct, frozen=True):
 
 def slots_view(slots: Slots[Resident]) -> SlotsView:
     resident = slots.resident()
-    return SlotsView(len(resident), slots.capacity, [item.entry.model_id for item in resident])
+    return SlotsView(len(resident), slots.capacity, [slot.resident.entry.model_id for slot in resident])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +150,9 @@ class LoadModel:
     models: SyncCatalogue
     licenses: Licenses
     slots: Slots[Resident]
-    operators: frozenset[Address]
+    loader: Loader
+    operators: frozenset[str]
+    """Lower-case addresses."""
 
     async def __call__(
         self, caller: Caller, *, token_id: TokenId, manifest_cid: Cid | None, warmup: bool
@@ -153,14 +176,13 @@ class LoadModel:
             )
         loop = asyncio.get_running_loop()
         started = loop.time()
-        async with self.slots.use(entry.key, entry.revision) as resident:
-            if warmup:
-                await resident.worker.warm_up()
+        with nullcontext() if warmup else self.loader.unwarmed(entry.key):
+            await self.slots.load(entry.key, entry.revision)
         elapsed = (loop.time() - started) * 1000
         return LoadedModel(entry.model_id, f"{entry.name} is loaded", elapsed, slots_view(self.slots))
 
     async def _permit(self, caller: Caller, entry: CatalogueEntry) -> None:
-        if caller.address in self.operators or caller.address == entry.owner:
+        if caller.address.lower() in self.operators or caller.address == entry.owner:
             return
         try:
             await self.licenses.require(caller.address, entry.key.token_id)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -20,6 +20,7 @@ from node.errors import (
 )
 from node.flows.infer import Infer
 from node.flows.load_model import LoadModel, Resident
+from node.models.slots import Residency
 from node.types import Address, InferenceRequest, ModelKey, Options, Payload, TokenId
 from tests.unit.flows.conftest import LICENSEE, OWNER, STRANGER, FakeWorker, World, caller
 
@@ -43,8 +44,24 @@ class FakeSlots:
         self.loaded.append(self.make(key, revision))
         yield self.loaded[-1]
 
-    def resident(self) -> list[Resident]:
-        return self.loaded
+    async def load(self, key: ModelKey, revision: int) -> Resident:
+        async with self.use(key, revision) as resident:
+            return resident
+
+    def resident(self) -> list[Residency[Resident]]:
+        return [Residency(each.entry.key, each.entry.revision, 0, each) for each in self.loaded]
+
+
+@dataclass
+class FakeLoader:
+    """Only the switch for the warm-up."""
+
+    cold: bool = False
+
+    @contextmanager
+    def unwarmed(self, key: ModelKey) -> Iterator[None]:
+        self.cold = True
+        yield
 
 
 @dataclass
@@ -147,8 +164,14 @@ async def test_loading_counts_against_the_callers_time(infer: Infer, slots: Fake
 
 
 @pytest.fixture
-def load(world: World, slots: FakeSlots) -> LoadModel:
+def loader() -> FakeLoader:
+    return FakeLoader()
+
+
+@pytest.fixture
+def load(world: World, slots: FakeSlots, loader: FakeLoader) -> LoadModel:
     return LoadModel(
+        loader=loader,  # type: ignore[arg-type]
         models=world.models,
         licenses=world.licenses,  # type: ignore[arg-type]
         slots=slots,  # type: ignore[arg-type]
@@ -158,11 +181,16 @@ def load(world: World, slots: FakeSlots) -> LoadModel:
 
 @pytest.mark.parametrize("who", [OWNER, LICENSEE, OPERATOR])
 async def test_owner_licensee_and_operator_may_load(
-    load: LoadModel, worker: FakeWorker, who: Address
+    load: LoadModel, loader: FakeLoader, who: Address
 ) -> None:
     loaded = await load(caller(who), token_id=TokenId(1), manifest_cid=None, warmup=True)
     assert (loaded.model_id, loaded.slots.models_in_cache) == ("resnet18", ["resnet18"])
-    assert worker.warmed == 1
+    assert not loader.cold
+
+
+async def test_the_warm_up_can_be_skipped(load: LoadModel, loader: FakeLoader) -> None:
+    await load(caller(OWNER), token_id=TokenId(1), manifest_cid=None, warmup=False)
+    assert loader.cold
 
 
 async def test_a_stranger_may_not_load(load: LoadModel, slots: FakeSlots) -> None:
