@@ -415,3 +415,49 @@ async def test_a_form_field_whose_name_is_no_text_is_no_fault(node: Served) -> N
     async with node.client.post(URL, data=form, headers=headers) as response:
         assert response.status == 422
         assert "Unknown form field" in (await response.json())["message"]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", 200),
+        (
+            b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n",
+            200,
+        ),
+        (b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n", 404),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n", 404),
+        (b"TRACE /health/live HTTP/1.1\r\nHost: x\r\n", 405),
+    ],
+)
+async def test_what_other_protocols_ask_for_is_answered_plainly(
+    node: Served, head: bytes, status: int
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    writer.write(head + b"\r\n")
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    writer.close()
+    assert status_of(answer) == status
+
+
+async def test_503_when_too_much_unproven_content_arrives_at_once(serve: Callable[..., Any]) -> None:
+    limits = Limits(body_bytes=10_000, publish_bytes=1, unproven_bytes=10_000, linger_seconds=0.05)
+    node: Served = await serve(limits=limits)
+    signed = {"Authorization": "Lonja-EIP712 x", "Content-Type": "application/json"}
+    head = HEAD.replace(f"Bearer {TOKEN}".encode(), b"Lonja-EIP712 x") + b"Content-Type: application/json\r\n"
+    _reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    writer.write(head + b"Content-Length: 9990\r\n\r\n")
+    await writer.drain()
+    async with asyncio.timeout(5):
+        while True:  # the first has no sign that it was seen but that others are refused
+            async with node.client.post(URL, data=VALID, headers=signed) as response:
+                if response.status == 503:
+                    assert (await response.json())["code"] == "overloaded"
+                    break
+    async with node.client.post(URL, data=VALID, headers=JSON) as response:
+        assert response.status == 200
+    writer.close()
+    assert await node.state.drain(timeout=5)
+    node.state.draining = False
+    async with node.client.post(URL, data=VALID, headers=signed) as response:
+        assert response.status == 200
