@@ -39,6 +39,7 @@ class Origin(msgspec.Struct, frozen=True):
 class Inference(msgspec.Struct, frozen=True):
     """The answer to `infer`."""
 
+    success: bool
     model_id: str
     predictions: Any
     """The node's JSON: for classification a list of {"class", "confidence", "class_id"}, best first."""

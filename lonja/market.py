@@ -85,6 +85,11 @@ class Market:
         known = None if perpetual or expires_at == 0 else expires_at
         return LicenseStatus(str(token_id), licensee, bool(active), perpetual, known)
 
+    async def canonical_name(self, token_id: int) -> str:
+        """The one name of a model that cannot be ambiguous: `chainId:contract:tokenId`."""
+        contract = (await self._connected()).contract
+        return f"{contract.chain_id}:{contract.address}:{token_id}"
+
     async def total_models(self) -> int:
         """How many models are registered; their ids run from 1 to this."""
         (total,) = await self._read("totalModels")
@@ -122,18 +127,22 @@ class Market:
 
     # -- models -------------------------------------------------------------------------------------
 
-    async def require_can_publish(self, update: int | None) -> None:
-        """Find out before anything is uploaded: there is a key, a chain, and the token is ours."""
+    async def require_can_publish(self, update: int | None) -> str | None:
+        """Find out before anything is uploaded: there is a key, a chain, and the token is ours.
+
+        Returns the CID that the token to `update` carries now.
+        """
         writer = await self._writer()
         if update is None:
             await self.total_models()
-            return
+            return None
         (model,) = await self._read("modelOf", update)
         if str(model[0]).lower() != writer.address.lower():
             raise ChainFailed(
                 f"only the owner of model {update} may update it; that is {model[0]}",
                 reason="Lonja_NotModelOwner",
             )
+        return str(model[3])
 
     async def register(self, metadata_cid: str, offers: list[OfferTerms]) -> tuple[int, str]:
         """A new token; returns its id and the transaction's hash."""
@@ -142,12 +151,16 @@ class Market:
         return int(token_id), receipt.tx
 
     async def update(self, token_id: int, metadata_cid: str, offers: list[OfferTerms]) -> str:
-        """A new revision, and new offers if any are given; returns the hash of the revision's transaction."""
-        writer, token = await self._writer(), cast("TokenId", token_id)
-        receipt = await failing_clearly(writer.update_model(token, metadata_cid))
+        """A new revision unless the CID is the old one, and new offers if any are given.
+
+        Returns the hash of the last transaction.
+        """
+        writer, token, sent = await self._writer(), cast("TokenId", token_id), ""
+        if await self.require_can_publish(token_id) != metadata_cid:
+            sent = (await failing_clearly(writer.update_model(token, metadata_cid))).tx
         if offers:
-            await failing_clearly(writer.set_offers(token, _terms(offers)))
-        return receipt.tx
+            sent = (await failing_clearly(writer.set_offers(token, _terms(offers)))).tx
+        return sent
 
     # -- the chain ----------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from lonja.answers import Published
-from lonja.errors import ResponseInvalid, UsageInvalid
+from lonja.errors import ApiError, ModelNotServed, NodeUnreachable, ResponseInvalid, UsageInvalid
 from lonja.sign_in import decoded
 from lonja.terms import OfferTerms
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from node.ipfs.importer import Imported, Profile
 
 CAR: Final = "application/vnd.ipld.car"
+_HEARD_WITHIN: Final = 10.0
 PROFILES: Final = ("unixfs-v1-2025", "unixfs-v0-2015", "kubo-cid-v1")
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, bytes done, and bytes in all."""
@@ -160,9 +162,8 @@ class ToKubo:
     async def put(self, _client: AsyncClient, /, bundle: Bundle, *, progress: Progress) -> None:
         from tempfile import TemporaryDirectory
 
-        from node.ipfs.kubo import Kubo
-
         from node.ipfs.importer import write_car
+        from node.ipfs.kubo import Kubo
 
         kubo = Kubo(self.api_url)
         with TemporaryDirectory(prefix="lonja-publish-") as folder:
@@ -199,16 +200,38 @@ async def publish(
     """See `AsyncClient.publish`."""
     told, target = progress or _silent, to or ToNode()
     bundle = await asyncio.to_thread(prepare, model, manifest, profile=profile, progress=told)
+    metadata_cid = str(bundle.manifest.root)
     token_id, sent = update, None
     if target.registers:
-        await client.market.require_can_publish(update)
+        before = await client.market.require_can_publish(update)
+        if before == metadata_cid and not offers:
+            raise UsageInvalid(f"model {update} is this already ({metadata_cid}): there is nothing to update")
     await target.put(client, bundle, progress=told)
-    metadata_cid = str(bundle.manifest.root)
     if target.registers and update is None:
         token_id, sent = await client.market.register(metadata_cid, offers)
     elif target.registers and update is not None:
         sent = await client.market.update(update, metadata_cid, offers)
+    if isinstance(target, ToNode) and token_id is not None:
+        await _until_known(client, await client.market.canonical_name(token_id), metadata_cid)
     return Published(token_id, metadata_cid, str(bundle.weights.root), sent)
+
+
+async def _until_known(client: AsyncClient, name: str, metadata_cid: str) -> None:
+    """Wait until the node has heard of the token, so that the next call finds it; not for long, and whether
+    it serves the token is its operator's choice: publishing is over either way."""
+    with suppress(ModelNotServed, TimeoutError, NodeUnreachable):
+        async with asyncio.timeout(_HEARD_WITHIN):
+            while not await _knows(client, name, metadata_cid):  # noqa: ASYNC110 - the node tells no event
+                await asyncio.sleep(0.1)
+
+
+async def _knows(client: AsyncClient, name: str, metadata_cid: str) -> bool:
+    try:
+        return (await client.model(name)).manifest_cid == metadata_cid
+    except ModelNotServed:
+        raise
+    except ApiError:
+        return False
 
 
 class _Stored(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ _PORT = click.IntRange(0, 65_535)
 @click.option("--anvil", is_flag=True, help="Use Foundry's anvil instead of the embedded chain.")
 @click.option(
     "--cors-origin", "origins", multiple=True, metavar="ORIGIN",
-    help="An origin whose pages may call the node, for example http://localhost:9000; may be given several times.",
+    help="An origin whose pages may call the node, e.g. http://localhost:9000; may be repeated.",
 )  # fmt: skip
 @json_option
 @debug_option

@@ -18,7 +18,7 @@ def command(setup: Setup, *, token_id: int, address: str, days: float | None) ->
     \b
     Examples:
       lonja grant 1 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --days 7 --devnet devnet/devnet.json
-      lonja grant 1 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --key-file publisher.json --rpc ... --contract ...
+      lonja grant 1 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --key-file me.json --rpc ... --contract ...
     """
     seconds = 0 if days is None else max(1, round(days * 86_400))
     sent = setup.run(lambda client: client.grant(token_id, address, seconds=seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -72,7 +73,7 @@ def _new_password() -> str:
 
     given = os.environ.get(PASSWORD_VARIABLE)
     if given is None:
-        if not click.get_text_stream("stdin").isatty():
+        if not sys.stdin.isatty():
             raise PasswordRequired(
                 f"a password is needed: set {PASSWORD_VARIABLE}, or run this in a terminal"
             )

@@ -44,26 +44,18 @@ def command(
 
 
 def _show_page(page: ModelPage) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     if not page.models:
         click.echo("This node serves no such model.")
         return
-    table = Table("token", "model_id", "name", "type", "rev", "size", "owner", box=None, pad_edge=False)
+    rows = [("TOKEN", "MODEL_ID", "REV", "SIZE", "OWNER", "NAME")]
     for model in page.models:
         size = "" if model.weights is None else _size(model.weights.bytes)
-        table.add_row(
-            model.token_id,
-            model.model_id,
-            model.name,
-            model.model_type,
-            str(model.revision),
-            size,
-            model.owner,
-        )
-    Console(highlight=False).print(table)
-    if page.total > len(page.models):
+        rows.append((model.token_id, model.model_id, str(model.revision), size, model.owner, model.name))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+    if page.total > page.offset + len(page.models):
         click.echo(
             f"{len(page.models)} of {page.total}; --offset {page.offset + len(page.models)} shows more"
         )
@@ -82,9 +74,9 @@ def _show_one(model: Model) -> None:
         click.echo(f"offer {offer.offer_id:<3} {price}, {period(offer.duration)}")
 
 
-def _size(count: int) -> str:
+def _size(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
-        count /= 1000  # type: ignore[assignment]
+        count /= 1000
     return f"{count:.3g} TB"

@@ -6,6 +6,7 @@ Enters: flags, their environment variables, and a `devnet.json`. Leaves: a `Setu
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Setup:
     debug: bool
 
     def client(self, **options: Any) -> AsyncClient:
-        """The client that these options describe. Asks for a keystore's password where there is a terminal."""
+        """The client that these options describe. Asks for a keystore's password on a terminal."""
         from lonja.client import DEFAULT_NODE, AsyncClient
 
         node, rpc, contract, key_file = self.node, self.rpc, self.contract, self.key_file
@@ -73,7 +74,7 @@ def keystore_password(key_file: Path) -> str | None:
     given = os.environ.get(keys.PASSWORD_VARIABLE)
     if given is not None:
         return given
-    if not click.get_text_stream("stdin").isatty():
+    if not sys.stdin.isatty():
         return None  # loading says that one is needed
     typed: str = click.prompt(f"Password of {key_file.name}", hide_input=True, err=True)
     return typed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,9 +59,9 @@ def command(
 
     \b
     Examples:
-      lonja publish digits.onnx --manifest metadata.json --offer price=0.01,days=30 --devnet devnet/devnet.json
-      lonja publish digits.onnx --manifest metadata.json --update 1 --devnet devnet/devnet.json
-      lonja publish big/ --manifest metadata.json --offer price=0,perpetual --to kubo:http://127.0.0.1:5001 ...
+      lonja publish digits.onnx --manifest metadata.json --offer price=0.01,days=30 --devnet devnet.json
+      lonja publish digits.onnx --manifest metadata.json --update 1 --devnet devnet.json
+      lonja publish big/ --manifest metadata.json --offer price=0,perpetual --to kubo:http://127.0.0.1:5001
       lonja publish digits.onnx --manifest metadata.json --to digits.car
     """
     from lonja.publishing import parse_target
@@ -81,7 +82,9 @@ def command(
         print_json(
             {
                 "tokenId": None if published.token_id is None else str(published.token_id),
-                "metadataCid": published.metadata_cid, "weightsCid": published.weights_cid, "tx": published.tx,
+                "metadataCid": published.metadata_cid,
+                "weightsCid": published.weights_cid,
+                "tx": published.tx,
             }
         )  # fmt: skip
         return
@@ -100,7 +103,7 @@ def _show(published: Published, *, to: str, update: int | None) -> None:
 @contextmanager
 def progress_bars(*, shown: bool) -> Iterator[Progress | None]:
     """A bar a stage on a terminal's standard error, nothing elsewhere."""
-    if not shown or not click.get_text_stream("stderr").isatty():
+    if not shown or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -37,4 +38,4 @@ def command(*, env_file: Path, debug: bool) -> int:  # noqa: ARG001 - `main` rea
 
 def _announce(url: str) -> None:
     click.echo(f"ready {url}")
-    click.get_text_stream("stdout").flush()
+    sys.stdout.flush()
