@@ -23,10 +23,10 @@ VALID = b'{"model_id":"resnet18","input_data":{"format":"tensor","content":[1]}}
 SHORT = Limits(
     body_bytes=10_000,
     publish_bytes=10_000,
-    headers_seconds=0.05,
-    stall_seconds=0.05,
-    body_seconds=0.2,
-    keepalive_seconds=0.1,
+    headers_seconds=0.3,
+    stall_seconds=0.3,
+    body_seconds=0.6,
+    keepalive_seconds=0.6,
     linger_seconds=0.05,
 )
 HEAD = f"POST {URL} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
@@ -152,7 +152,7 @@ async def test_401_before_the_body_is_read(node: Served) -> None:
 
 
 async def test_100_continue_only_for_a_body_that_is_wanted(serve: Callable[..., Any]) -> None:
-    node: Served = await serve(limits=SHORT)
+    node: Served = await serve(limits=Limits(body_bytes=1000, publish_bytes=1, linger_seconds=0.05))
     head = HEAD + b"Content-Type: application/json\r\nExpect: 100-continue\r\nConnection: close\r\n"
     refused = await node.raw(head.replace(TOKEN.encode(), b"x") + b"Content-Length: 70\r\n\r\n")
     assert status_of(refused) == 401
@@ -294,7 +294,7 @@ async def test_closes_a_connection_that_says_nothing(serve: Callable[..., Any]) 
 
 
 async def test_closes_a_second_request_whose_headers_do_not_come(serve: Callable[..., Any]) -> None:
-    node: Served = await serve(limits=SHORT)
+    node: Served = await serve(limits=Limits(body_bytes=1, publish_bytes=1, headers_seconds=0.3))
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
     assert status_of(await reader.readuntil(b"}")) == 200
