@@ -1,0 +1,58 @@
+"""Native kernels: NumPy arrays in, NumPy arrays out.
+
+Each function has a twin of the same name in `cython_ops.reference` that says in NumPy what it computes.
+docs/kernels.md: semantics, tolerances, tiers. Imports NumPy, so the main process must not import this.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+try:
+    from cython_ops._kernels import (
+        DenseNetwork,
+        activate,
+        activate_backward,
+        active_tier,
+        available_tiers,
+        dense,
+        entropy,
+        log_softmax,
+        normalize_image,
+        softmax,
+        softmax_topk,
+    )
+except ModuleNotFoundError as missing:
+    if missing.name != "cython_ops._kernels":
+        raise
+    raise ImportError(
+        "cython_ops._kernels is not built. `make install` builds it; it needs a C compiler (gcc or clang). "
+        "`cython_ops.reference` has the same functions in NumPy."
+    ) from missing
+
+__all__ = [
+    "BuildInfo",
+    "DenseNetwork",
+    "activate",
+    "activate_backward",
+    "build_info",
+    "dense",
+    "entropy",
+    "log_softmax",
+    "normalize_image",
+    "softmax",
+    "softmax_topk",
+]
+
+
+class BuildInfo(TypedDict):
+    """What this build has and uses."""
+
+    tier: str
+    tiers: tuple[str, ...]
+    threads: int
+
+
+def build_info() -> BuildInfo:
+    """Say which instruction-set tier is in use, which this processor runs, and the threads of a call."""
+    return {"tier": active_tier(), "tiers": available_tiers(), "threads": 1}

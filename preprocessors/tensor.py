@@ -83,8 +83,6 @@ class TensorPreprocessor:
         except msgspec.MsgspecError as error:
             raise InputInvalid(f"not a tensor of {self._dtype}: {_reason(error)}") from None
         try:
-            if self._dtype in _INTEGERS or self._dtype == "bool":
-                return _whole(np.array(values), self._dtype)
             with np.errstate(over="ignore"):
                 array = np.array(values, dtype=self._dtype)
         except ValueError:
@@ -92,7 +90,8 @@ class TensorPreprocessor:
                 f"the lists are ragged: all rows need the same length; {self._expected()}"
             ) from None
         except OverflowError:
-            raise InputInvalid(f"a number is too large for {self._dtype}") from None
+            limits = np.iinfo(self._dtype)
+            raise InputInvalid(f"{self._dtype} takes numbers from {limits.min} to {limits.max}") from None
         if not np.isfinite(array).all():
             raise InputInvalid(f"a number is too large for {self._dtype}")
         return array
@@ -139,26 +138,10 @@ def _depth(content: bytes | memoryview) -> int:
 
 @functools.cache
 def _decoder(depth: int, dtype: str) -> msgspec.json.Decoder[Any]:
-    kind: Any = float
-    if dtype in _INTEGERS:
-        kind = int | float
-    elif dtype == "bool":
-        kind = bool | int
+    kind: Any = bool if dtype == "bool" else int if dtype in _INTEGERS else float
     for _ in range(depth):
         kind = list[kind]
     return msgspec.json.Decoder(kind)
-
-
-def _whole(array: Array, dtype: str) -> Array:
-    if array.dtype == object:
-        raise InputInvalid(f"a number is too large for {dtype}")
-    low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    if array.size and (array.min() < low or array.max() > high):
-        raise InputInvalid(f"{dtype} takes whole numbers from {low} to {high}")
-    exact = array.astype(dtype)
-    if not np.array_equal(exact, array):
-        raise InputInvalid(f"{dtype} takes whole numbers from {low} to {high}")
-    return exact
 
 
 def _reason(error: msgspec.MsgspecError) -> str:

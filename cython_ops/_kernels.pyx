@@ -1,0 +1,57 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, embedsignature=True
+# cython: freethreading_compatible=True
+"""The checked Python face of the C kernels in csrc/.
+
+In: ndarrays. Each function checks type, dtype, shape, contiguity and overlap (checks.pxi), then calls the
+function of the active tier, without the GIL when the work is long enough to repay its release. Out: new
+ndarrays, or the caller's `out`. docs/kernels.md has the semantics; reference.py the same functions in NumPy.
+"""
+from libc.stdlib cimport calloc, free
+from libc.stdint cimport int64_t, uint8_t, uintptr_t
+cimport numpy as cnp
+
+import os
+
+cnp.import_array()
+
+cdef extern from "kernels.h" nogil:
+    enum: SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_NONE
+    enum: ACT_IDENTITY, ACT_RELU, ACT_LEAKY_RELU, ACT_GELU, ACT_TANH, ACT_SIGMOID, ACT_SOFTMAX
+    ctypedef struct dense_layer:
+        const float *weight
+        const float *bias
+        int64_t inputs "in"
+        int64_t outputs "out"
+        int activation
+        float alpha
+    ctypedef struct kernel_table:
+        const char *name
+        int width
+        void (*score_topk)(const float *, int64_t, int64_t, int64_t, int, float *, int64_t *, double *) noexcept nogil
+        void (*image_to_planes)(const uint8_t *, int64_t, int64_t, const float *, const float *, int, float *) noexcept nogil
+        void (*image_to_pixels)(const uint8_t *, int64_t, int64_t, const float *, const float *, int, float *) noexcept nogil
+        void (*softmax_rows)(const float *, float *, int64_t, int64_t) noexcept nogil
+        void (*log_softmax_rows)(const float *, float *, int64_t, int64_t) noexcept nogil
+        void (*activate)(int, float, const float *, float *, int64_t) noexcept nogil
+        void (*activate_back)(int, float, const float *, const float *, float *, int64_t, int64_t) noexcept nogil
+        int64_t (*network_scratch)(const dense_layer *, int, int64_t, int) noexcept nogil
+        void (*network)(const dense_layer *, int, const float *, int64_t, float *, float *, int) noexcept nogil
+    const kernel_table *const lonja_tiers[]
+    int lonja_tier_runs(const kernel_table *)
+
+cdef extern from "scratch.h" nogil:
+    ctypedef struct scratch_spare:
+        void *block
+    float *scratch_take(scratch_spare *, int64_t)
+    void scratch_give(scratch_spare *, float *)
+    void scratch_free(scratch_spare *)
+
+# Below this many elements a call ends sooner than the GIL could be released and taken again.
+cdef int64_t RELEASE = 16384
+
+include "face/tiers.pxi"
+include "face/checks.pxi"
+include "face/scores.pxi"
+include "face/rows.pxi"
+include "face/dense.pxi"
+include "face/image.pxi"

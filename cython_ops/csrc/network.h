@@ -1,0 +1,145 @@
+/* A chain of dense layers, one call: y = layers(x).
+ *
+ * Up to NETWORK_SMALL rows the layers run one after the other over dot.h, each layer's outputs shared among the
+ * threads. More rows are taken in chunks and kept feature-major, in panels of batch lanes, through the whole chain:
+ * the only transpositions are those of the input and of the last output; threads share the rows.
+ *
+ * `scratch` (network_scratch floats) belongs to the call: two callers never share any.
+ */
+#ifndef LONJA_NETWORK_H
+#define LONJA_NETWORK_H
+
+#include "activate.h"
+#include "dot.h"
+#include "rows.h"
+#include "team.h"
+#include "tile.h"
+
+#if LONJA_AVX512
+#define NETWORK_SMALL 12
+#elif LONJA_AVX2
+#define NETWORK_SMALL 6
+#else
+#define NETWORK_SMALL 3
+#endif
+#define NETWORK_CHUNK 256 /* rows kept in panels at once; a multiple of TILE_LANES */
+#define ROW_PAD 16        /* rows of equal low address bits would fight for the same cache sets */
+
+typedef struct {
+    const dense_layer *layers;
+    int count;
+    const float *x;
+    int64_t n;
+    float *y, *scratch;
+    int64_t widest, chunk;
+} network_call;
+
+static int64_t widest_of(const dense_layer *layers, int count)
+{
+    int64_t w = layers[0].in;
+    for (int i = 0; i < count; i++) w = layers[i].out > w ? layers[i].out : w;
+    return w;
+}
+/* rows that a thread keeps in panels at once */
+static int64_t chunk_rows(int64_t n, int threads)
+{
+    const int64_t share = ((n + threads - 1) / threads + TILE_LANES - 1) / TILE_LANES * TILE_LANES;
+    return share < NETWORK_CHUNK ? share : NETWORK_CHUNK;
+}
+/* floats of scratch that a call needs */
+static int64_t network_scratch(const dense_layer *layers, int count, int64_t n, int threads)
+{
+    const int64_t w = widest_of(layers, count);
+    if (n <= NETWORK_SMALL) return 2 * n * (w + ROW_PAD) + 16;
+    return 2 * threads * chunk_rows(n, threads) * w + 16;
+}
+
+static void network_small(void *context, lonja_team *team, int rank, int size)
+{
+    const network_call *call = context;
+    const int64_t stride = call->widest + ROW_PAD, n = call->n;
+    const float *x = call->x;
+    int64_t xs = call->layers[0].in;
+    for (int i = 0; i < call->count; i++) {
+        const dense_layer *layer = &call->layers[i];
+        const int last = i == call->count - 1;
+        float *y = last ? call->y : call->scratch + (i % 2) * n * stride;
+        const int64_t ys = last ? layer->out : stride;
+        int64_t from, to;
+        team_share(layer->out, 16, rank, size, &from, &to);
+        if (from < to) dot_layer(layer, from, to, x, xs, n, y, ys);
+        if (!last || layer->activation == ACT_SOFTMAX) lonja_team_wait(team);
+        x = y;
+        xs = ys;
+    }
+    if (rank == 0 && call->layers[call->count - 1].activation == ACT_SOFTMAX)
+        softmax_rows(call->y, call->y, n, call->layers[call->count - 1].out);
+}
+
+/* one layer over `panels` panels of nv vectors: in [panel][in][lane], out [panel][out][lane] */
+static void panel_layer(const dense_layer *layer, int nv, int64_t panels, const float *in, float *out)
+{
+    const broadcast_matrix w = {layer->weight, layer->in, 1};
+    const int64_t width = (int64_t)nv * VL;
+    for (int64_t k = 0; k < layer->in || k == 0; k += TILE_DEPTH) {
+        const int64_t depth = layer->in - k < TILE_DEPTH ? layer->in - k : TILE_DEPTH;
+        const int done = k + TILE_DEPTH >= layer->in;
+        const tile_shape *shape;
+        for (int64_t m = 0; m < layer->out; m += shape->mr) {
+            shape = tile_for(nv, layer->out - m);
+            const tile_start start = {k > 0, layer->bias ? layer->bias + m : NULL};
+            for (int64_t p = 0; p < panels; p++) {
+                float *c = out + (p * layer->out + m) * width;
+                shape->run(&w, m, k, depth, in + (p * layer->in + k) * width, c, width, width, start);
+                if (done) activate(layer->activation, layer->alpha, c, c, shape->mr * width);
+            }
+        }
+    }
+}
+/* `lanes` rows, all panels of the same width */
+static void network_panels(const network_call *call, int nv, int64_t panels, int64_t first, int64_t lanes, float *a,
+                           float *b)
+{
+    const int64_t width = (int64_t)nv * VL, in = call->layers[0].in, out = call->layers[call->count - 1].out;
+    for (int64_t p = 0; p < panels; p++) {
+        const int64_t left = lanes - p * width;
+        panel_of_rows(call->x + (first + p * width) * in, in, left < width ? left : width, in, nv, a + p * in * width);
+    }
+    for (int i = 0; i < call->count; i++) {
+        panel_layer(&call->layers[i], nv, panels, a, b);
+        float *swap = a;
+        a = b;
+        b = swap;
+    }
+    for (int64_t p = 0; p < panels; p++) {
+        const int64_t left = lanes - p * width;
+        rows_of_panel(a + p * out * width, nv, out, left < width ? left : width,
+                      call->y + (first + p * width) * out, out);
+    }
+}
+static void network_large(void *context, lonja_team *team, int rank, int size)
+{
+    (void)team;
+    const network_call *call = context;
+    const int64_t out = call->layers[call->count - 1].out;
+    int64_t from, to;
+    team_share(call->n, size > 1 && call->n < 2 * TILE_LANES * size ? VL : TILE_LANES, rank, size, &from, &to);
+    const int64_t room = call->chunk * call->widest;
+    float *a = call->scratch + 2 * rank * room, *b = a + room;
+    for (int64_t at = from; at < to; at += call->chunk) {
+        const int64_t rows = to - at < call->chunk ? to - at : call->chunk, whole = rows / TILE_LANES * TILE_LANES;
+        if (whole) network_panels(call, TILE_NV, whole / TILE_LANES, at, whole, a, b);
+        if (rows > whole) network_panels(call, panel_vectors(rows - whole), 1, at + whole, rows - whole, a, b);
+    }
+    if (from < to && call->layers[call->count - 1].activation == ACT_SOFTMAX)
+        softmax_rows(call->y + from * out, call->y + from * out, to - from, out);
+}
+
+static void network(const dense_layer *layers, int count, const float *x, int64_t n, float *y, float *scratch,
+                    int threads)
+{
+    network_call call = {layers, count, x, n, y, scratch, widest_of(layers, count), chunk_rows(n, threads)};
+    if (n == 0) return;
+    lonja_team_run(threads, n <= NETWORK_SMALL ? network_small : network_large, &call);
+}
+#endif

@@ -1,0 +1,25 @@
+/* Threads of one call: started for it, joined before it ends. Nothing survives a call, so nothing can spin
+ * beside other runtimes' threads or be lost in a fork. */
+#ifndef LONJA_TEAM_H
+#define LONJA_TEAM_H
+
+#include <stdint.h>
+
+typedef struct lonja_team lonja_team;
+typedef void (*team_task)(void *context, lonja_team *team, int rank, int size);
+
+/* Runs `task` on up to `size` threads, the caller being rank 0. Fewer if the system gives no more. */
+void lonja_team_run(int size, team_task task, void *context);
+/* All members wait here for the last. */
+void lonja_team_wait(lonja_team *team);
+
+/* rank's share [from, to) of n things handed out in multiples of `grain` */
+static inline void team_share(int64_t n, int64_t grain, int rank, int size, int64_t *from, int64_t *to)
+{
+    const int64_t grains = (n + grain - 1) / grain;
+    *from = grains * rank / size * grain;
+    *to = grains * (rank + 1) / size * grain;
+    if (*from > n) *from = n;
+    if (*to > n) *to = n;
+}
+#endif

@@ -1,0 +1,51 @@
+# Which instruction-set tier is in use: chosen once at import, from feature bits or LONJA_CPU_TIER.
+
+cdef const kernel_table *K = NULL
+
+
+def available_tiers():
+    """Names of the tiers that this processor runs, best first."""
+    cdef int i = 0
+    names = []
+    while lonja_tiers[i] != NULL:
+        if lonja_tier_runs(lonja_tiers[i]):
+            names.append(lonja_tiers[i].name.decode())
+        i += 1
+    return tuple(names)
+
+
+def use_tier(str name, /):
+    """Make `name` the active tier of this process; for tests and benchmarks, not while kernels run.
+
+    Raises
+    ------
+    ValueError
+        If this build has no such tier or this processor cannot run it.
+    """
+    global K
+    cdef int i = 0
+    while lonja_tiers[i] != NULL:
+        if lonja_tiers[i].name.decode() == name and lonja_tier_runs(lonja_tiers[i]):
+            K = lonja_tiers[i]
+            return
+        i += 1
+    raise ValueError(f"no tier {name!r} here: this build on this processor runs {', '.join(available_tiers())}")
+
+
+def active_tier():
+    """Name of the tier whose kernels are called."""
+    return K.name.decode()
+
+
+def _choose_tier():
+    tiers = available_tiers()
+    if not tiers:
+        raise ImportError("cython_ops needs at least an x86-64-v2 processor (SSE4.2); build it for this one instead")
+    wanted = os.environ.get("LONJA_CPU_TIER") or tiers[0]
+    if wanted not in tiers:
+        raise ImportError(f"LONJA_CPU_TIER is {wanted!r}, but this processor runs only {', '.join(tiers)}; "
+                          "unset it to get the best of these")
+    use_tier(wanted)
+
+
+_choose_tier()

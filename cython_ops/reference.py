@@ -1,0 +1,90 @@
+"""What each kernel computes, in plain NumPy and double precision.
+
+In and out as the kernels of the same names. Slow and obvious on purpose: the parity tests hold every tier to
+these, and they serve where the extension cannot be built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+def _softmax(row: NDArray[np.float64]) -> NDArray[np.float64]:
+    top = row.max()
+    # +Inf, or all -Inf: the limit of logits growing together, so the infinite ones share the mass
+    raised = (row == top).astype(np.float64) if np.isinf(top) else np.exp(row - top)
+    result: NDArray[np.float64] = raised / raised.sum()
+    return result
+
+
+def _entropy(p: NDArray[np.float64]) -> float:
+    positive = p[p > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+def _bernoulli_entropy(row: NDArray[np.float64]) -> float:
+    a = np.minimum(np.abs(row), 700.0)
+    e = np.exp(-a)
+    return float((np.log1p(e) + a * e / (1 + e)).sum())
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e / (1 + e), 1 / (1 + e))
+
+
+def _scores(row: NDArray[np.float64], activation: Activation) -> tuple[NDArray[np.float64], float]:
+    if activation == "softmax":
+        p = _softmax(row)
+        return p, _entropy(p)
+    if activation == "sigmoid":
+        return _sigmoid(row), _bernoulli_entropy(row)
+    if activation == "none":
+        usable = row.min() >= 0 and row.max() <= 1e30 and row.sum() >= 1e-30
+        return row, _entropy(row / row.sum()) if usable else float("nan")
+    raise ValueError(f"activation must be 'softmax', 'sigmoid' or 'none', not {activation!r}")
+
+
+def softmax_topk(
+    logits: NDArray[np.float32], k: int, *, activation: Activation = "softmax"
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """See `cython_ops.softmax_topk`."""
+    n, c = logits.shape
+    k = min(k, c)
+    values = np.full((n, k), np.nan, np.float32)
+    indices = np.tile(np.arange(k, dtype=np.int64), (n, 1))
+    entropy = np.full(n, np.nan if c else 0.0)
+    for r, row in enumerate(logits.astype(np.float64)):
+        if c and not np.isnan(row).any():
+            p, entropy[r] = _scores(row, activation)
+            indices[r] = np.argsort(-row, kind="stable")[:k]
+            values[r] = p[indices[r]]
+    return values, indices, entropy
+
+
+def normalize_image(
+    pixels: NDArray[np.uint8],
+    *,
+    scale: float = 255.0,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    layout: Literal["nchw", "nhwc"] = "nchw",
+    bgr: bool = False,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """See `cython_ops.normalize_image`."""
+    ordered = pixels[..., ::-1] if bgr else pixels
+    tensor = (ordered.astype(np.float64) / scale - np.asarray(mean)) / np.asarray(std)
+    if layout == "nchw":
+        tensor = tensor.transpose(2, 0, 1)
+    result = np.ascontiguousarray(tensor[None], dtype=np.float32)
+    if out is None:
+        return result
+    out[...] = result
+    return out

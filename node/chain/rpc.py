@@ -1,0 +1,359 @@
+"""JSON-RPC to one chain over several URLs, in the order in which the operator wrote them.
+
+Enters: method and parameters. Leaves: the `result` of the first URL that answers properly, or
+`ChainUnavailable`. Every call has a deadline; a URL that fails is passed over and, when it keeps
+failing, left alone for a while (`breaker`). A URL is used only while it has proved to serve the right
+chain and not to lag behind the others, so that a stuck peer cannot answer from the past.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from node.chain.breaker import Breaker
+from node.errors import ChainUnavailable, StartupError
+
+log = logging.getLogger(__name__)
+
+Read: TypeAlias = Callable[[Any], Any]
+
+
+MAX_ANSWER_BYTES: Final = 32 * 2**20
+MAX_LAG_BLOCKS: Final = 10
+HEAD_FRESH_SECONDS: Final = 10.0
+HEAD_KNOWN_SECONDS: Final = 60.0
+_LIMIT_CODES: Final = frozenset({-32005, -32029, 429})
+
+
+class RpcRefused(ChainUnavailable):
+    """The peers answered, but with a JSON-RPC error: they would not do this call."""
+
+    def __init__(self, message: str, *, code: int = 0, reason: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.rpc_code = code
+        self.reason = reason
+
+
+class CallReverted(Exception):
+    """The contract reverted. An answer, not a trouble: no other peer is asked."""
+
+    def __init__(self, reason: str, data: bytes) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.data = data
+
+
+class RpcRefusal(Exception):
+    """One URL answered with a JSON-RPC error that is no revert."""
+
+    def __init__(self, error: RpcError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class EndpointFailed(Exception):
+    """One URL did not give an answer that can be used; the text says why, without the URL."""
+
+    def __init__(self, reason: str, *, timed_out: bool = False, garbage: bool = False) -> None:
+        super().__init__(reason)
+        self.timed_out = timed_out
+        self.garbage = garbage
+
+
+class Call(NamedTuple):
+    """One question; `read` turns the JSON result into a value, or raises `EndpointFailed` for garbage."""
+
+    method: str
+    params: list[Any]
+    read: Read
+
+
+class RpcError(msgspec.Struct):
+    """A JSON-RPC error object."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class Endpoint:
+    """One RPC URL. `name` is the part of it that may be shown."""
+
+    def __init__(self, url: str, *, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = shown(url)
+        self.breaker = Breaker(trial=timeout, clock=clock)
+        self.proved = False
+        self.refused: str | None = None
+        self.head = 0
+        self.head_at = float("-inf")
+        self._url = url
+        self._timeout = timeout
+        self._ids = itertools.count(1)
+
+    async def exchange(self, session: aiohttp.ClientSession, calls: Sequence[Call]) -> list[Any | RpcError]:
+        """Ask one or several calls in one HTTP request; each answer is a result or an `RpcError`."""
+        requests = [
+            {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+            for method, params, _ in calls
+        ]
+        body = msgspec.json.encode(requests[0] if len(requests) == 1 else requests)
+        answer = await self._post(session, body)
+        if len(requests) == 1:
+            return [_one(answer, requests[0]["id"])]
+        if not isinstance(answer, list):
+            raise _BatchRefused("does not take batches")
+        by_id = {item.get("id"): item for item in answer if isinstance(item, dict)}
+        return [_one(by_id.get(request["id"]), request["id"]) for request in requests]
+
+    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Any:
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                session.post(
+                    self._url,
+                    data=body,
+                    headers={"Content-Type": "application/json"},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                raw = await _read(response)
+                status = response.status
+        except TimeoutError:
+            raise EndpointFailed(f"no answer within {self._timeout:g} s", timed_out=True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # the foreign text may hold the whole URL, so only its kind is kept
+            raise EndpointFailed(_kind(error)) from None
+        try:
+            answer = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            answer = None
+        if not isinstance(answer, dict | list) or status >= 500 or status == 429:
+            if status != 200:
+                raise EndpointFailed(f"HTTP status {status}")
+            raise EndpointFailed("the answer is not JSON-RPC", garbage=True)
+        return answer
+
+
+class _BatchRefused(EndpointFailed):
+    pass
+
+
+class Rpc:
+    """The URLs together: ordered fail-over, deadlines, proofs.
+
+    Parameters
+    ----------
+    urls : http or https URLs, the preferred one first. May hold secrets; those are never shown.
+    timeout : seconds for one call to one URL.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], *, timeout: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        for url in urls:
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+                raise StartupError(
+                    f"AVALANCHE_RPC_URL: {shown(url)} is not an http or https URL; no other kind is spoken"
+                )
+        self.endpoints = [Endpoint(url, timeout=timeout, clock=clock) for url in urls]
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit_per_host=32, keepalive_timeout=60), trust_env=False
+        )
+        self.proof: Callable[[Endpoint], Awaitable[None]] | None = None
+        self._clock = clock
+
+    async def close(self) -> None:
+        await self.session.close()
+
+    def now(self) -> float:
+        """Monotonic seconds, as this object counts them."""
+        return self._clock()
+
+    @property
+    def head(self) -> int | None:
+        """Height that the newest answer told, if it is fresh."""
+        newest = max(self.endpoints, key=lambda endpoint: endpoint.head_at)
+        return newest.head if self._clock() - newest.head_at < HEAD_FRESH_SECONDS else None
+
+    async def call(self, method: str, params: list[Any], read: Read = lambda result: result) -> Any:
+        """What one call gives. Raises `CallReverted`, `RpcRefused`, `ChainUnavailable`."""
+        answer = (await self.batch([Call(method, params, read)]))[0]
+        if isinstance(answer, CallReverted):
+            raise answer
+        return answer
+
+    async def batch(self, calls: Sequence[Call]) -> list[Any]:
+        """What several calls give, all from one URL and in one HTTP request where it takes batches.
+
+        A reverted call stands in the list as its `CallReverted`.
+        """
+        refusal: RpcError | None = None
+        for endpoint in self.endpoints:
+            if endpoint.refused is not None or not endpoint.breaker.allows():
+                continue
+            try:
+                await self._prove(endpoint, calls)
+                answers = await self.ask(endpoint, calls)
+                if calls[0].method == HEIGHT.method:
+                    self.note_head(endpoint, answers[0])
+            except EndpointFailed as failure:
+                self._count(endpoint, failure)
+                continue
+            except RpcRefusal as refused:
+                endpoint.breaker.succeeded()
+                refusal = refused.error
+                log.warning("RPC %s refused %s: code %d", endpoint.name, calls[0].method, refusal.code)
+                continue
+            endpoint.breaker.succeeded()
+            return answers
+        raise self._nobody(refusal)
+
+    async def ask(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[Any]:
+        """The same from one given URL. Raises `EndpointFailed`, `RpcRefusal`."""
+        try:
+            answers = await endpoint.exchange(self.session, calls)
+        except _BatchRefused:
+            answers = [(await endpoint.exchange(self.session, [call]))[0] for call in calls]
+        return [_value(call, answer) for call, answer in zip(calls, answers, strict=True)]
+
+    async def _prove(self, endpoint: Endpoint, calls: Sequence[Call]) -> None:
+        if not endpoint.proved and self.proof is not None:
+            await self.proof(endpoint)
+            endpoint.proved = True
+        if calls[0].method == HEIGHT.method or len(self.endpoints) == 1:
+            return
+        if self._clock() - endpoint.head_at >= HEAD_FRESH_SECONDS:
+            self.note_head(endpoint, (await self.ask(endpoint, [HEIGHT]))[0])
+
+    def note_head(self, endpoint: Endpoint, head: int) -> None:
+        """Remember the height that a URL told; `EndpointFailed` when it lags behind the others."""
+        now = self._clock()
+        known = [e.head for e in self.endpoints if e is not endpoint and now - e.head_at < HEAD_KNOWN_SECONDS]
+        if known and head < max(known) - MAX_LAG_BLOCKS:
+            raise EndpointFailed(f"is {max(known) - head} blocks behind the others")
+        endpoint.head, endpoint.head_at = head, now
+
+    def _count(self, endpoint: Endpoint, failure: EndpointFailed) -> None:
+        if endpoint.breaker.failed(at_once=failure.timed_out):
+            log.warning("RPC %s: %s; leaving it alone for a while", endpoint.name, failure)
+        else:
+            log.info("RPC %s: %s", endpoint.name, failure)
+
+    def _nobody(self, refusal: RpcError | None) -> ChainUnavailable:
+        usable = [endpoint.breaker.seconds_left() for endpoint in self.endpoints if endpoint.refused is None]
+        wait = max(1.0, round(min(usable, default=60.0), 1))
+        if refusal is not None:
+            return RpcRefused(
+                "the chain's RPC refused the call; nothing is decided, try again",
+                code=refusal.code,
+                reason=refusal.message,
+                retry_after=wait,
+            )
+        return ChainUnavailable(
+            "the chain cannot be asked now; nothing is decided, try again", retry_after=wait
+        )
+
+
+def shown(url: str) -> str:
+    """The part of a URL that holds no secret: scheme, host and port."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "(a malformed URL)"
+    if not host:
+        return "(a URL without a host)"
+    host = f"[{host}]" if ":" in host else host
+    more = "/..." if parts.path.strip("/") or parts.query else ""
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{more}"
+
+
+def quantity(value: object) -> int:
+    """An unsigned integer as JSON-RPC writes it. Raises `EndpointFailed`."""
+    if isinstance(value, str) and value.startswith("0x") and len(value) <= 66:
+        try:
+            return int(value, 16)
+        except ValueError:
+            pass
+    raise EndpointFailed("the answer is not a number", garbage=True)
+
+
+def data_bytes(value: object) -> bytes:
+    """Bytes as JSON-RPC writes them. Raises `EndpointFailed`."""
+    if isinstance(value, str) and value.startswith("0x"):
+        try:
+            return bytes.fromhex(value[2:])
+        except ValueError:
+            pass
+    raise EndpointFailed("the answer is not hexadecimal data", garbage=True)
+
+
+HEIGHT: Final = Call("eth_blockNumber", [], quantity)
+
+
+def _value(call: Call, answer: Any | RpcError) -> Any:
+    if not isinstance(answer, RpcError):
+        return call.read(answer)
+    if answer.code in _LIMIT_CODES or "rate limit" in answer.message.lower():
+        raise EndpointFailed("its rate limit is reached")
+    if _is_revert(answer):
+        return _reverted(answer)
+    raise RpcRefusal(answer)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise EndpointFailed(f"the answer is larger than {MAX_ANSWER_BYTES} bytes", garbage=True)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _one(answer: Any, request_id: object) -> Any | RpcError:
+    if isinstance(answer, dict):
+        error = answer.get("error")
+        if error is not None:
+            try:
+                return msgspec.convert(error, RpcError)
+            except msgspec.ValidationError:
+                pass
+        elif answer.get("id") == request_id and "result" in answer:
+            return answer["result"]
+    raise EndpointFailed("the answer is not JSON-RPC", garbage=True)
+
+
+def _is_revert(error: RpcError) -> bool:
+    return error.code == 3 or "revert" in error.message.lower()
+
+
+def _reverted(error: RpcError) -> CallReverted:
+    data = error.data
+    if isinstance(data, dict):  # ganache's shape, and some gateways'
+        data = data.get("data") or data.get("result")
+    text = data.removeprefix("Reverted ").removeprefix("0x") if isinstance(data, str) else ""
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    return CallReverted(error.message, raw)
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host name does not resolve"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "its TLS certificate is not accepted"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "nobody answers there"
+    return f"the connection broke ({type(error).__name__})"

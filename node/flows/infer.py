@@ -1,0 +1,84 @@
+"""A prediction for a licensee: the whole way of one request.
+
+Enters: a proven caller and a request whose input is still undecoded. Leaves: the worker's answer,
+with the catalogue entry that gave it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+
+from node.chain.licenses import Licenses
+from node.errors import DeadlineExceeded, InvalidInput, Rejected
+from node.flows.load_model import Resident
+from node.flows.sync_catalogue import SyncCatalogue
+from node.models.slots import Slots
+from node.outbound import GuardedFetcher
+from node.types import Caller, InferenceRequest, InferenceResult, Payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infer:
+    """Parameters are the parts it uses; `timeout_ms` is the longest that a caller may ask for."""
+
+    models: SyncCatalogue
+    licenses: Licenses
+    slots: Slots[Resident]
+    fetcher: GuardedFetcher | None
+    """None where `URL_FETCH` is off."""
+    url_limit: int
+    url_timeout: float
+    timeout_ms: int
+
+    async def __call__(self, caller: Caller, request: InferenceRequest) -> InferenceResult:
+        """Run one request.
+
+        Raises
+        ------
+        ModelNotFound, ModelAmbiguous
+            The name means no model here, or several.
+        LicenseMissing, LicenseExpired, ChainUnavailable
+            The caller may not, or it cannot be told.
+        InvalidInput, InputTooLarge, UrlFetchFailed
+            The input cannot be used.
+        DeadlineExceeded, Overloaded, WorkerCrashed, ModelInvalid, GatewayUnavailable, ContentMismatch
+            It could not be run.
+        """
+        started = asyncio.get_running_loop().time()
+        deadline = started + self._timeout(request.options.timeout) / 1000
+        try:
+            async with asyncio.timeout_at(deadline):
+                entry = await self.models.find(request.model)
+                if self.licenses.cached(caller.address, entry.key.token_id) is None:
+                    await self.licenses.require(caller.address, entry.key.token_id)
+                payload = request.payload
+                if payload.format == "url":
+                    payload = await self._fetched(payload)
+                async with self.slots.use(entry.key, entry.revision) as resident:
+                    run = await resident.worker.run(payload, request.options, deadline=deadline)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"no answer within {self._timeout(request.options.timeout)} ms",
+                suggestion="Try again: a model that was being loaded goes on loading. "
+                "`options.timeout` may be raised up to the node's INFERENCE_TIMEOUT.",
+            ) from None
+        total = asyncio.get_running_loop().time() - started
+        return InferenceResult(entry=resident.entry, run=run, total_ms=total * 1000)
+
+    def _timeout(self, asked: int | None) -> int:
+        return self.timeout_ms if asked is None else min(asked, self.timeout_ms)
+
+    async def _fetched(self, payload: Payload) -> Payload:
+        if self.fetcher is None:
+            raise Rejected("this node does not fetch URLs (URL_FETCH is off); send the image itself")
+        try:
+            url = msgspec.json.decode(payload.content, type=str)
+        except msgspec.DecodeError:
+            raise InvalidInput("input_data.content: with format 'url' it is one URL as text") from None
+        fetched = await self.fetcher.get(
+            url, limit=self.url_limit, timeout=self.url_timeout, accept="image/*"
+        )
+        return Payload(format="image", content=fetched.body, encoding="binary")

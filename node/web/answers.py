@@ -1,0 +1,95 @@
+"""Structs as HTTP answers, and the values of the layers below as structs of the wire."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from node.types import PERPETUAL, CatalogueEntry, InferenceResult, License, Offer
+from node.web import schemas
+from node.web.problems import ALWAYS
+
+if TYPE_CHECKING:
+    from node.flows.browse import ModelDetail
+
+_encode: Final = msgspec.json.Encoder().encode
+_HEADERS: Final[CIMultiDict[str]] = CIMultiDict({hdrs.CONTENT_TYPE: "application/json"} | ALWAYS)
+
+
+def json(content: msgspec.Struct, *, status: int = 200) -> web.Response:
+    """`content` as a JSON answer."""
+    return encoded(_encode(content), status=status)
+
+
+def encoded(content: bytes, *, status: int = 200) -> web.Response:
+    """Finished JSON as an answer."""
+    return web.Response(body=content, status=status, headers=_HEADERS.copy())
+
+
+_text: Final = lru_cache(maxsize=256)(str)
+"""Texts of CIDs: base32 costs more than the rest of an answer together."""
+
+
+def executed(result: InferenceResult) -> schemas.ExecuteAnswer:
+    """The answer to `execute`; the worker's `predictions` go in as they came."""
+    entry, run = result.entry, result.run
+    spent = run.timings
+    return schemas.ExecuteAnswer(
+        True,
+        entry.model_id,
+        run.predictions,
+        schemas.TimingsAnswer(
+            round(spent.inference, 3),
+            round(spent.preprocessing, 3),
+            round(spent.postprocessing, 3),
+            round(result.total_ms, 3),
+        ),
+        schemas.OriginAnswer(str(entry.key.token_id), entry.revision, _text(entry.manifest_cid), run.entropy),
+    )
+
+
+def listed(entry: CatalogueEntry) -> schemas.ModelAnswer:
+    """A model as lists show it."""
+    return schemas.ModelAnswer(
+        id=str(entry.key),
+        model_id=entry.model_id,
+        token_id=str(entry.key.token_id),
+        revision=entry.revision,
+        manifest_cid=str(entry.manifest_cid),
+        owner=entry.owner,
+        name=entry.name,
+        description=entry.description,
+        model_type=entry.model_type,
+        weights=schemas.WeightsAnswer(str(entry.weights_cid), entry.weights_bytes),
+    )
+
+
+def detailed(found: ModelDetail) -> schemas.ModelDetailAnswer:
+    """A model with its offers."""
+    return schemas.ModelDetailAnswer(
+        **msgspec.structs.asdict(listed(found.entry)),
+        offers=[offered(offer) for offer in found.offers],
+        resident=found.resident,
+        inputs=found.inputs,
+    )
+
+
+def offered(offer: Offer) -> schemas.OfferAnswer:
+    """An offer with its large numbers as strings."""
+    return schemas.OfferAnswer(str(offer.offer_id), str(offer.price), offer.currency, offer.duration)
+
+
+def licensed(name: str, held: License) -> schemas.LicenseAnswer:
+    """A license that is valid now."""
+    return schemas.LicenseAnswer(
+        model_id=name,
+        token_id=str(held.token_id),
+        licensee=held.licensee,
+        valid=True,
+        perpetual=held.perpetual,
+        expires_at=None if held.expires_at == PERPETUAL else held.expires_at,
+    )
