@@ -73,6 +73,9 @@ class Launched:
             return
         if not raw:
             self._loop.remove_reader(self._stderr.fileno())
+        self._take_lines(raw)
+
+    def _take_lines(self, raw: bytes) -> None:
         *lines, self._rest = (self._rest + raw).split(b"\n")
         self._rest = self._rest[-MAX_LINE:]
         for line in lines:

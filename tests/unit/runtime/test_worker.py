@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from node.errors import DeadlineExceeded, Fault, InputTooLarge, InvalidInput, ModelInvalid, WorkerCrashed
 from node.runtime import loading
@@ -102,7 +103,7 @@ async def test_report_tells_time_memory_threads_and_inputs(host: WorkerHost, pla
 
 async def test_folder_with_external_data_is_served(host: WorkerHost, plan: Planner, tmp_path: Path) -> None:
     folder = onnx_models.with_external_data(tmp_path / "folder").parent
-    worker = await host.spawn(plan(folder))
+    worker = await host.spawn(plan(folder, weights_file="model.onnx"))
     result = await worker.run(numbers(1, 1, 1), OPTIONS, deadline=soon())
     assert data_of(result.predictions) == [2, 3, 4]
 
@@ -317,3 +318,31 @@ async def test_wrong_kind_of_body_is_the_clients_mistake(host: WorkerHost, plan:
     worker = await host.spawn(plan(onnx_models.doubling()))
     with pytest.raises(InvalidInput):
         await worker.run(Payload("image", b"\xff\xd8\xff", "binary"), OPTIONS, deadline=soon())
+
+
+def test_everything_works_on_the_loop_of_production(plan: Planner) -> None:
+    async def scenario() -> None:
+        host = await WorkerHost.start(Settings(worker_grace=200))
+        try:
+            made = plan(onnx_models.counting(), shape=[1])
+            worker, other = await host.spawn(made), await host.spawn(made)
+            with pytest.raises(DeadlineExceeded):
+                await worker.run(numbers(1e15), OPTIONS, deadline=soon(0.1))
+            asked = [worker.run(numbers(number), OPTIONS, deadline=soon()) for number in range(1, 6)]
+            answers = await asyncio.gather(*asked)
+            assert [data_of(answer.predictions) for answer in answers] == [[1], [2], [3], [4], [5]]
+            dead = asyncio.Event()
+            worker.when_dead(lambda _: dead.set())
+            os.kill(worker.pid, signal.SIGSTOP)
+            with pytest.raises(DeadlineExceeded):
+                await worker.run(numbers(1), OPTIONS, deadline=soon(0.1))
+            await dead.wait()
+            running = asyncio.create_task(other.run(numbers(1e15), OPTIONS, deadline=soon()))
+            await begun(other)
+            os.kill(other.pid, signal.SIGSEGV)
+            with pytest.raises(WorkerCrashed, match="SIGSEGV"):
+                await running
+        finally:
+            await host.close()
+
+    uvloop.run(scenario())
