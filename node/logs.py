@@ -104,10 +104,24 @@ def event(logger: logging.Logger, level: int, message: str, fields: dict[str, ob
     Neither is redacted: callers pass only what may be shown.
     """
     if logger.isEnabledFor(level):
-        record = logging.LogRecord(logger.name, level, "", 0, message, None, None)
-        record.fields = fields
-        record.plain = True
+        now = time.time()
+        record = logging.LogRecord.__new__(logging.LogRecord)  # whose __init__ would ask what nobody prints
+        record.__dict__ = {
+            **_BLANK,
+            "name": logger.name,
+            "levelno": level,
+            "levelname": logging.getLevelName(level),
+            "msg": message,
+            "message": message,
+            "created": now,
+            "msecs": now % 1 * 1000,
+            "fields": fields,
+            "plain": True,
+        }
         logger.handle(record)
+
+
+_BLANK: Final = vars(logging.LogRecord("", 0, "", 0, "", None, None))
 
 
 def _is_free_text(record: logging.LogRecord) -> bool:

@@ -5,9 +5,9 @@ subscribers in the order in which they happened. A subscriber gets every event s
 least once; after a reorganisation it gets those that no longer hold again, with `removed` set. It does
 best to take an event as word that a token has changed, and to read the token.
 
-Two readers share the work, so that a long history never delays a revocation: the live one starts at
-the newest block and invalidates; the other fills in the past for the subscribers, in bounded ranges,
-until it meets the live one. Neither ends because of an outage: they go on where they stopped.
+Two tasks share the work, so that neither a long history nor a slow subscriber delays a revocation: one
+polls the newest blocks and invalidates; the other tells the subscribers, first the past, in bounded
+ranges, then what the first one finds. Neither ends because of an outage: they go on where they stopped.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ OVERLAP_BLOCKS: Final = 12
 """Blocks that every poll reads again: reorganisations, and peers whose logs come late."""
 
 RANGE_BLOCKS: Final = 2_000
+MAX_NEWS: Final = 10_000
+"""Events that wait for the subscribers; past that they are read from the chain again."""
+
 REPEAT_SECONDS: Final = 10.0
 """For so long after it was first seen an event invalidates again at each poll: behind a load balancer
 the next answer may come from a peer that has not seen the block yet."""
@@ -73,7 +76,7 @@ class EventFollower:
         self.caught_up = asyncio.Event()
         """Set when the subscribers have had the whole past."""
         self.position = -1
-        """The newest block that was read; -1 before the first."""
+        """The newest block whose events were read; -1 before the first."""
         self._chain = chain
         self._licenses = licenses
         self._from_block = from_block
@@ -84,6 +87,8 @@ class EventFollower:
         self._monotonic = monotonic
         self._subscribers: list[Subscriber] = []
         self._seen: dict[tuple[int, str, int], tuple[ChainEvent, float]] = {}
+        self._news: asyncio.Queue[ChainEvent | None] = asyncio.Queue(MAX_NEWS)
+        self._tell_from = from_block
         self._last_poll = float("-inf")
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -97,30 +102,28 @@ class EventFollower:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        self.position = max(self._from_block, await self._persist(self._chain.block_number)) - 1
-        first_live = self.position + 1
+        self.position = max(self._from_block, await self._persist(self._chain.block_number))
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._fill_in(self._from_block))
-            tasks.create_task(self._follow(first_live))
+            tasks.create_task(self._follow())
+            tasks.create_task(self._tell())
 
-    async def _follow(self, floor: int) -> None:
+    async def _follow(self) -> None:
         while True:
-            await self._persist(lambda: self._poll(floor))
+            await self._persist(self._poll)
             await self._pause(self._poll_interval)
 
-    async def _poll(self, floor: int) -> None:
+    async def _poll(self) -> None:
         head = await self._chain.block_number()
         if head < self.position - OVERLAP_BLOCKS:
-            log.warning(
-                "the chain went back from block %d to %d; forgetting all licenses", self.position, head
-            )
+            log.warning("the chain went back from block %d to %d", self.position, head)
             self._seen.clear()
             self._licenses.invalidate()
-            self.position = floor = head
-        first = max(min(floor, head), min(self.position, head) + 1 - OVERLAP_BLOCKS, 0)
+            self.position = head
+            self._tell_again(self._from_block)
+        first = max(self._from_block, min(self.position, head) + 1 - OVERLAP_BLOCKS, 0)
         while first <= head:
             last = min(first + self._range - 1, head)
-            await self._read(first, last)
+            self._compare(first, last, await self._events(first, last))
             self.position = last
             first = last + 1
         self._last_poll = self._monotonic()
@@ -128,9 +131,9 @@ class EventFollower:
         for place in [place for place in self._seen if place[0] < oldest]:
             del self._seen[place]
 
-    async def _read(self, first: int, last: int) -> None:
-        """One range of the live reader: what is new, and what a reorganisation took back."""
-        found = {event.place: event for event in await self._events(first, last)}
+    def _compare(self, first: int, last: int, events: list[ChainEvent]) -> None:
+        """What is new in these blocks, and what a reorganisation took back."""
+        found = {event.place: event for event in events}
         now = self._monotonic()
         gone = [place for place in self._seen if first <= place[0] <= last and place not in found]
         changes = [
@@ -142,18 +145,42 @@ class EventFollower:
                 changes.append(event)
             elif now - self._seen[place][1] < REPEAT_SECONDS:
                 self._invalidate(event)
-        for event in changes:  # all of them before any subscriber is waited for
+        for event in changes:
             self._invalidate(event)
-        if self.caught_up.is_set():
-            for event in changes:
-                await self._deliver(event)
+            if self.caught_up.is_set() or event.removed:
+                try:
+                    self._news.put_nowait(event)
+                except asyncio.QueueFull:
+                    self._tell_again(self._oldest_news())
 
-    async def _fill_in(self, first: int) -> None:
-        while first <= self.position:
+    def _oldest_news(self) -> int:
+        waiting = [self._news.get_nowait() for _ in range(self._news.qsize())]
+        return min((event.block_number for event in waiting if event is not None), default=self.position)
+
+    def _tell_again(self, first: int) -> None:
+        """Have the subscribers told of everything from this block on, from the chain."""
+        self.caught_up.clear()
+        self._tell_from = first
+        while not self._news.empty():
+            self._news.get_nowait()
+        self._news.put_nowait(None)
+
+    async def _tell(self) -> None:
+        while True:
+            await self._fill_in()
+            while self.caught_up.is_set():
+                event = await self._news.get()
+                if event is not None:
+                    await self._deliver(event)
+
+    async def _fill_in(self) -> None:
+        while self._tell_from <= self.position:
+            first = self._tell_from
             last = min(first + self._range - 1, self.position)
+            self._tell_from = last + 1
             for event in await self._persist(lambda a=first, b=last: self._events(a, b)):  # type: ignore[misc]
                 await self._deliver(event)
-            first = last + 1
+        # nothing is awaited since the comparison, so no block can slip between the two tasks
         self.caught_up.set()
 
     async def _events(self, first: int, last: int) -> list[ChainEvent]:

@@ -24,6 +24,8 @@ from node.identity.sessions import Session, Sessions
 from node.settings import Settings
 from node.types import Address, Caller, CallerScheme, ContractRef
 
+__all__ = ["Authenticate", "Session", "SignIn", "SignInChallenge", "sign_in_domains"]
+
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
 

@@ -84,6 +84,11 @@ class Retriever:
         )
         self._flights: dict[str, _Flight] = {}
 
+    @property
+    def received_bytes(self) -> int:
+        """What gateways have sent since the start, kept or not."""
+        return self._requests.received
+
     async def close(self) -> None:
         """End downloads (what they have stays for resumption) and connections."""
         tasks = [flight.task for flight in self._flights.values()]

@@ -60,6 +60,7 @@ class Requests:
         self._stall = stall_timeout
         self._allow_private = allow_private
         self._authorize = authorize
+        self.received = 0
         self._named: aiohttp.ClientSession | None = None
         self._public: aiohttp.ClientSession | None = None
 
@@ -88,6 +89,7 @@ class Requests:
                 got = mark = 0
                 while chunk := await answer.content.readany():
                     got += len(chunk)
+                    self.received += len(chunk)
                     before = loop.time()
                     await pump.push(chunk)
                     # Our own disk's time is not the gateway's fault.
@@ -98,6 +100,7 @@ class Requests:
                 patience.reschedule(None)
                 await pump.drain()
         except TimeoutError:
+            await pump.drain()
             raise Unusable(f"it stalled: too little came within {self._stall:g} s") from None
         except aiohttp.ClientConnectorError as error:
             why = error.os_error if isinstance(error.os_error, AddressRefused) else "it cannot be reached"
@@ -105,6 +108,7 @@ class Requests:
         except AddressRefused as error:
             raise Unusable(f"it leads to where this node does not go: {error}") from None
         except (aiohttp.ClientError, ConnectionError) as error:
+            await pump.drain()  # what came before the break is as good as any
             raise Unusable(f"the connection broke ({type(error).__name__})") from None
 
     async def _ask(self, stack: AsyncExitStack, gateway: Gateway, segment: Segment) -> aiohttp.ClientResponse:

@@ -222,7 +222,7 @@ def _decode(raw: bytes, kind: type[T], *, at: str = "") -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ManifestInvalid(explain(error, at=at, kind=kind)) from None
+        raise ManifestInvalid(explain(error, at=at, kind=kind, raw=raw)) from None
 
 
 def _members(raw: bytes) -> dict[str, Any]:

@@ -71,17 +71,18 @@ def check(file: Path, *, folder: Path | None, max_bytes: int) -> None:
     if size > MAX_ONNX_BYTES:
         raise _invalid("an .onnx file is at most 2 GiB: save the weights as external data beside it")
     found = _Found(Budget(MAX_FIELDS))
-    try:
-        with (
-            file.open("rb") as opened,
-            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as view,
-        ):
+    problem = None
+    with (
+        file.open("rb") as opened,
+        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+    ):
+        try:
             _model(view, found)
-    except WireInvalid as error:
-        raise _invalid(f"not an ONNX file: {error}") from None
-    if not found.graphs:
-        raise _invalid("not an ONNX file: it holds no graph")
+        except WireInvalid as error:
+            problem = str(error)  # the error itself refers to views of the file, which keep it from closing
+    if problem or not found.graphs:
+        raise _invalid(f"not an ONNX file: {problem or 'it holds no graph'}")
     _check_operators(found)
     size += _external_bytes(found.external, folder)
     if size > max_bytes:

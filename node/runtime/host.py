@@ -114,14 +114,15 @@ class WorkerHost:
             async with asyncio.timeout(START_TIMEOUT):
                 await forked
                 await worker.started()
-        except TimeoutError:
-            self._forkserver.process.kill()  # it does not serve: `_lost` starts another
-            raise errors.Fault("The process that starts workers does not answer.") from None
+        except BaseException as error:
+            worker.discard("it could not be started")
+            transport.abort()
+            if isinstance(error, TimeoutError):
+                self._forkserver.process.kill()  # it does not serve: `_lost` starts another
+                raise errors.Fault("The process that starts workers does not answer.") from None
+            raise
         finally:
             self._spawning.pop(number, None)
-            if not forked.done() or forked.cancelled() or forked.exception() is not None:
-                worker.discard("it could not be started")
-                transport.abort()
         return worker
 
     async def close(self) -> None:

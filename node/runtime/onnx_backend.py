@@ -61,6 +61,7 @@ class OnnxBackend:
     def run(self, rows: Array, stop: Stop) -> Mapping[str, Array]:
         """See `Backend.run`."""
         options = ort.RunOptions()
+        options.log_severity_level = 4
 
         def terminate() -> None:
             options.terminate = True
@@ -98,7 +99,7 @@ def load(weights: Path, *, threads: int, max_bytes: int) -> OnnxBackend:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = False
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what matters comes back as an exception
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:

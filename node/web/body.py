@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
-from aiohttp.web_exceptions import HTTPException
 
 from node.errors import InputTooLarge, InvalidInput, Malformed, TooSlow, UnsupportedMediaType
 from node.web.keys import EDGE, Limits
@@ -82,7 +81,7 @@ async def stream(request: web.Request, *, limit: int) -> AsyncIterator[bytes]:
                 chunk = await request.content.readany()
         except TimeoutError:
             raise _too_slow(bounds.stall_seconds) from None
-        except (HTTPException, ValueError) as error:
+        except web.RequestPayloadError as error:
             raise Malformed("The body's framing is broken: its chunks cannot be read.") from error
         if not chunk:
             return

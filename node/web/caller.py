@@ -10,6 +10,7 @@ import asyncio
 
 from aiohttp import hdrs, web
 
+from node.addresses import keccak256
 from node.errors import AuthenticationRequired, Malformed
 from node.types import Caller
 from node.web import body
@@ -80,18 +81,12 @@ def session_caller(request: web.Request, flows: Flows) -> Caller:
 
 async def _by_signature(request: web.Request, flows: Flows, header: str, content: bytes) -> Caller:
     if len(content) > _OFF_LOOP_BYTES:
-        digest = await asyncio.to_thread(_keccak, content)
+        digest = await asyncio.to_thread(keccak256, content)
     else:
-        digest = _keccak(content)
+        digest = keccak256(content)
     return await flows.authenticate.signature(
         header, method=request.method, path=request.raw_path, body_hash=digest
     )
-
-
-def _keccak(content: bytes) -> bytes:
-    from eth_hash.auto import keccak  # with its backend 60 ms, and only signatures need it
-
-    return bytes(keccak(content))
 
 
 def _require_known_scheme(header: str) -> None:

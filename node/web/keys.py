@@ -20,7 +20,8 @@ from node.types import Address, Caller, InferenceRequest, InferenceResult, Licen
 if TYPE_CHECKING:
     from node.flows.browse import ModelDetail, ModelFormats, Page
     from node.flows.load_model import LoadedModel
-    from node.flows.sign_in import Session, SignInChallenge
+    from node.flows.sign_in import SignInChallenge
+    from node.identity.sessions import Session
     from node.web.cors import CorsPolicy
     from node.web.handlers.health import Readiness
     from node.web.metrics import Metrics

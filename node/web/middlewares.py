@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from http import HTTPStatus
 from typing import Final
@@ -20,7 +19,13 @@ from node import logs
 from node.errors import Fault, NodeError
 from node.web import metrics
 from node.web.keys import EDGE, EXCHANGE, Edge, Exchange
-from node.web.problems import ALWAYS, from_http_exception, problem_response, status_of
+from node.web.problems import (
+    ALWAYS,
+    from_http_exception,
+    new_request_id,
+    problem_response,
+    status_of,
+)
 
 REQUEST_ID: Final = "X-Request-ID"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
@@ -36,7 +41,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     state = ours.state
     begun = ours.clock()
     given = request.headers.get(REQUEST_ID)
-    request_id = given if given is not None and _SANE_ID.fullmatch(given) else os.urandom(8).hex()
+    request_id = given if given is not None and _SANE_ID.fullmatch(given) else new_request_id()
     exchange = Exchange(request_id, ours.proxies.client(request))
     request[EXCHANGE] = exchange
     state.running += 1
@@ -93,9 +98,10 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     ours = request.app[EDGE]
     headers = response.headers
     headers[REQUEST_ID] = request[EXCHANGE].request_id
-    for name, value in ALWAYS.items():
-        headers.setdefault(name, value)
-    if ours.https:
+    if hdrs.SERVER not in headers:  # our own JSON answers begin with them
+        for name, value in ALWAYS.items():
+            headers.setdefault(name, value)
+    if ours.https or ours.proxies.https(request):
         headers["Strict-Transport-Security"] = "max-age=31536000"
     ours.cors.stamp(request.headers.get(hdrs.ORIGIN), headers)
     if ours.state.draining:

@@ -8,6 +8,7 @@ one, `request_id`, and the error's own detail. Nothing else of the error, its ca
 from __future__ import annotations
 
 import math
+import random
 from http import HTTPStatus
 from typing import Final
 
@@ -99,6 +100,11 @@ def problem(error: NodeError, *, request_id: str) -> dict[str, object]:
     document["request_id"] = request_id
     document.update((name, value) for name, value in error.detail.items() if name not in _RESERVED)
     return document
+
+
+def new_request_id() -> str:
+    """16 hex digits: unique for all practical purposes, and no secret."""
+    return f"{random.getrandbits(64):016x}"
 
 
 def status_of(error: NodeError) -> int:

@@ -65,7 +65,8 @@ class FakeChain:
     ----------
     calls : how often each method of `Chain` was called.
     down : while True every question fails as an RPC outage does.
-    gate : while set to an event, answers to `license_of` are computed and then wait for it.
+    gate, waiting : while `gate` is an event, answers to `license_of` are computed and then wait for it;
+        `waiting` is set when one does.
     largest_range : blocks that `events` takes at once.
     contract_accounts : addresses of contracts; one accepts a signature that equals the digest.
     """
@@ -75,12 +76,16 @@ class FakeChain:
         self.calls: Counter[str] = Counter()
         self.down = False
         self.gate: asyncio.Event | None = None
+        self.waiting = asyncio.Event()
         self.largest_range = 1_000_000
         self.contract_accounts: set[Address] = set()
         self._fork = 0
         self._blocks = [_Block(0, time, self._hash(0), _State(), [])]
 
     # ------------------------------------------------------------------------------ reading (Chain)
+
+    async def close(self) -> None:
+        self.calls["close"] += 1
 
     async def ready(self) -> None:
         self._count("ready")
@@ -100,6 +105,7 @@ class FakeChain:
         )
         await asyncio.sleep(0)
         if self.gate is not None:
+            self.waiting.set()
             await self.gate.wait()
         return reading
 

@@ -50,7 +50,6 @@ abstract contract Escrow is ILonja, ReentrancyGuard {
     /// @inheritdoc ILonja
     function withdrawTo(address currency, address to) public override nonReentrant {
         Account storage account = _accounts[msg.sender][currency];
-        uint256 count = account.open.length;
         (uint256 first, uint256 end) = _nextStep(account);
         for (uint256 i = end; i > first; --i) {
             _settle(account.open[i - 1]);
@@ -61,7 +60,7 @@ abstract contract Escrow is ILonja, ReentrancyGuard {
         if (amount != 0) {
             emit Withdrawn(msg.sender, currency, to, amount);
             _pay(currency, to, amount);
-        } else if (count <= MAX_SETTLED) {
+        } else if (account.open.length <= MAX_SETTLED) {
             // With more open purchases the next call may find something: this one must count as a step.
             revert Errors.Lonja_NothingToWithdraw(msg.sender, currency);
         }

@@ -116,7 +116,9 @@ contract RevokeLicenseTest is Base {
         emit ILonja.LicenseRevoked(TOKEN_ID, licensee, licensee, NATIVE, 20 ether);
         vm.expectEmit();
         emit ILonja.LicenseRevoked(TOKEN_ID, licensee, stranger, NATIVE, 365 ether);
+        vm.recordLogs();
         _revoke();
+        vm.assertEq(vm.getRecordedLogs().length, 2);
 
         // it should refund each payer its own unearned rest in its own currency
         vm.assertEq(lonja.withdrawable(giver, address(token)), 0);

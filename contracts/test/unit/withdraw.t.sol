@@ -197,6 +197,21 @@ contract WithdrawTest is Base {
         vm.assertEq(publisher.balance, 100_200 ether);
     }
 
+    function test_GivenFewPurchasesAreLeftOfARound() external {
+        // it should look through all that are left
+        _buyForMany(70);
+        vm.warp(NOW + 1 days);
+        _withdraw(publisher, NATIVE); // looked through 6 to 69
+        for (uint256 i = 60; i < 70; ++i) {
+            vm.prank(publisher);
+            lonja.revokeLicense(TOKEN_ID, address(uint160(1000 + i)));
+        }
+        vm.warp(NOW + 2 days);
+        vm.assertEq(lonja.withdrawable(publisher, NATIVE), 66 ether);
+        _withdraw(publisher, NATIVE);
+        vm.assertEq(publisher.balance, 100_130 ether);
+    }
+
     function test_GivenCoinWasForcedIn() external {
         // it should not be anyone's
         vm.deal(address(lonja), 5 ether);

@@ -1,4 +1,4 @@
-"""The committed artifact is what node/chain and dApps are written against: its shape may not change unseen."""
+"""node/chain and dApps are written against the committed artifact: its shape may not change unseen."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_deployment_takes_no_arguments() -> None:
 
 def test_our_errors_say_whose_they_are() -> None:
     declared = re.findall(
-        r"^ +error (\w+)\(", (ROOT / "contracts/src/libraries/Errors.sol").read_text(), re.M
+        r"^ +error (\w+)\(", (ROOT / "contracts/src/libraries/Errors.sol").read_text(), re.MULTILINE
     )
     assert declared
     assert all(name.startswith("Lonja_") for name in declared)
@@ -143,7 +143,9 @@ def test_each_struct_member_has_a_name() -> None:
 def test_every_function_event_and_error_is_in_the_docs() -> None:
     page = (ROOT / "docs" / "contract.md").read_text()
     ours = [entry["name"] for kind in ("function", "event", "error") for entry in entries(kind)]
-    standard = re.compile(r"^(ERC\d|SafeERC20|ReentrancyGuard|approve|Approval|isApproved|setApproval|getApproved)")
+    standard = re.compile(
+        r"^(ERC\d|SafeERC20|ReentrancyGuard|approve|Approval|isApproved|setApproval|getApproved)"
+    )
     missing = sorted({name for name in ours if not standard.match(name) and f"`{name}" not in page})
     assert missing == []
 
@@ -153,5 +155,5 @@ def test_every_number_of_the_docs_is_the_contracts() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "contracts/src/abstracts").glob("*.sol"))
     constants = dict(re.findall(r"public constant (\w+) = ([^;]+);", sources))
     assert constants
-    documented = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", page, re.M))
+    documented = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", page, re.MULTILINE))
     assert documented == constants

@@ -14,13 +14,15 @@ TREES = sorted(UNIT.glob("*.tree"))
 
 def test_each_test_has_a_tree_and_each_tree_a_test() -> None:
     assert TREES
-    assert {path.stem for path in TREES} == {path.name.removesuffix(".t.sol") for path in UNIT.glob("*.t.sol")}
+    assert {path.stem for path in TREES} == {
+        path.name.removesuffix(".t.sol") for path in UNIT.glob("*.t.sol")
+    }
 
 
 @pytest.mark.parametrize("tree", TREES, ids=lambda path: path.stem)
 def test_each_leaf_is_tested_and_each_test_is_a_leaf(tree: Path) -> None:
-    leaves = Counter(re.findall(r"── (it .+)$", tree.read_text(), re.M))
-    tested = Counter(re.findall(r"^ +// (it .+)$", tree.with_suffix(".t.sol").read_text(), re.M))
+    leaves = Counter(re.findall(r"── (it .+)$", tree.read_text(), re.MULTILINE))
+    tested = Counter(re.findall(r"^ +// (it .+)$", tree.with_suffix(".t.sol").read_text(), re.MULTILINE))
     # A leaf may take several tests; a plain "it should revert" stands once for each branch that ends so.
     assert set(tested) == set(leaves)
     assert {leaf: count for leaf, count in leaves.items() if tested[leaf] < count} == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw
 from preprocessors.base import Image8
 
 
+@functools.cache
 def photo(width: int, height: int, *, seed: int = 0) -> Image.Image:
     """A picture with the statistics of a photo: most of its power in low frequencies, some hard edges."""
     rng = np.random.default_rng(seed)

@@ -206,6 +206,19 @@ def test_cmyk_is_converted() -> None:
     assert (red > 240, green < 15, blue < 15) == (True, True, True)
 
 
+def test_cmyk_is_reduced_like_other_jpegs() -> None:
+    content = encode(photo(1600, 1200).convert("CMYK"), "JPEG", quality=90)
+    full = Image.open(io.BytesIO(content)).convert("RGB")
+    assert difference(read(content), plain(full)) <= 2
+
+
+def test_of_several_pictures_in_one_jpeg_the_first_counts() -> None:
+    first = photo(64, 48)
+    content = encode(first, "MPO", save_all=True, append_images=[photo(64, 48, seed=1)])
+    expected = read(encode(first, "JPEG"))
+    np.testing.assert_array_equal(read(content), expected)
+
+
 # -- refusals -------------------------------------------------------------------------------------
 
 

@@ -109,6 +109,15 @@ async def test_an_https_node_tells_browsers_to_stay(serve: Callable[..., Any]) -
         assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
+@pytest.mark.parametrize(("trusted", "told"), [(("127.0.0.1",), True), (("10.0.0.1",), False), ((), False)])
+async def test_believes_a_trusted_proxy_that_says_https(
+    serve: Callable[..., Any], trusted: tuple[str, ...], told: bool
+) -> None:
+    node: Served = await serve(trusted_proxies=trusted)
+    async with node.client.get("/health/live", headers={"X-Forwarded-Proto": "https"}) as response:
+        assert ("Strict-Transport-Security" in response.headers) is told
+
+
 async def test_head_is_get_without_a_body(node: Served) -> None:
     async with node.client.head("/api/models") as response:
         assert (response.status, await response.read()) == (200, b"")

@@ -40,6 +40,19 @@ def problem_of(answer: bytes) -> dict[str, Any]:
     return document
 
 
+def watch_entry(node: Served) -> asyncio.Event:
+    """Set once a handler has looked up its caller, which is before it reads the body."""
+    entered = asyncio.Event()
+    session = node.fakes.authenticate.session
+
+    def entering(token: str) -> Caller:
+        entered.set()
+        return session(token)
+
+    node.fakes.authenticate.session = entering  # type: ignore[method-assign]
+    return entered
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -229,10 +242,22 @@ async def test_400_for_what_is_not_http(node: Served, bytes_: bytes) -> None:
 
 
 async def test_400_for_broken_chunks(node: Served) -> None:
-    answer = await node.raw(
-        HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", b"zz\r\nhello\r\n"
-    )
+    head = HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert status_of(await node.raw(head + b"zz\r\nhello\r\n")) == 400
+
+
+async def test_400_for_chunks_that_break_while_they_are_read(
+    node: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    entered = watch_entry(node)
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    writer.write(HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n")
+    await asyncio.wait_for(entered.wait(), 5)
+    writer.write(b"helloworld\r\nzz\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
     assert status_of(answer) == 400
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_closes_a_connection_whose_headers_do_not_come(serve: Callable[..., Any]) -> None:
@@ -311,14 +336,7 @@ async def test_408_for_a_body_that_drips(serve: Callable[..., Any]) -> None:
 async def test_a_client_that_leaves_in_mid_body_is_no_fault(
     node: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    entered = asyncio.Event()
-    session = node.fakes.authenticate.session
-
-    def entering(token: str) -> Caller:
-        entered.set()
-        return session(token)
-
-    node.fakes.authenticate.session = entering  # type: ignore[method-assign]
+    entered = watch_entry(node)
     _reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write(HEAD + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
     await asyncio.wait_for(entered.wait(), 5)
