@@ -19,6 +19,7 @@ from preprocessors.base import Array, Encoding, InputInvalid, InputTooBig, Limit
 from preprocessors.formats import TENSOR_FORMAT
 from preprocessors.specs import TensorInput
 
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _INTEGERS: Final = frozenset({"int8", "int16", "int32", "int64", "uint8"})
 
 
@@ -64,7 +65,7 @@ class TensorPreprocessor:
     def _shaped(self, content: bytes | memoryview) -> Array:
         try:
             given = msgspec.json.decode(content, type=_Shaped)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise InputInvalid(f"not a tensor: {_reason(error)}{_EXAMPLE}") from None
         if len(given.shape) > 16 or any(size < 1 for size in given.shape):
             raise InputInvalid(f"`shape` {given.shape} is not a list of at most 16 positive sizes")
@@ -80,7 +81,7 @@ class TensorPreprocessor:
             raise InputInvalid(f"the lists are {depth} deep; {self._expected()}")
         try:
             values = _decoder(depth, self._dtype).decode(content)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise InputInvalid(f"not a tensor of {self._dtype}: {_reason(error)}") from None
         try:
             with np.errstate(over="ignore"):
@@ -144,7 +145,9 @@ def _decoder(depth: int, dtype: str) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _reason(error: msgspec.MsgspecError) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "the JSON is not UTF-8"
     text = str(error)
     if "malformed" in text:
         return "the JSON is malformed (it has no NaN or Infinity either)"

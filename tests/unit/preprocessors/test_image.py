@@ -98,6 +98,8 @@ def test_every_listed_format_is_known() -> None:
         ("data_url", text(PNG), "json", "is not a data URL of the form"),
         ("data_url", b'"data:image/png,abc"', "json", "is not a data URL of the form"),
         ("data_url", b'"data:image/png;base64"', "json", "is not a data URL of the form"),
+        ("data_url", b'"data:\xff"', "json", "must be a string that holds a data URL"),
+        ("base64_png", b'"\xff"', "json", "is not base64"),
         ("data_url", b"{}", "json", "must be a string that holds a data URL"),
         (
             "data_url",

@@ -94,6 +94,8 @@ def test_values_take_the_dtype_of_the_spec(dtype: str, content: Any, expected: A
         (b'{"shape": [1, 1, 2], "data": [1, 2]}', "float32", "the tensor has shape [1, 1, 2]"),
         (b'{"shape": [], "data": []}', "float32", "the tensor has shape []|takes 1 numbers"),
         (b"[" * 100_000, "float32", "deep"),
+        (b'{"shape": [2], "data": ' + b"[" * 100_000, "float32", "not a tensor"),
+        (b'{"sh\xffpe": [2], "data": [1, 2]}', "float32", "not a tensor: the JSON is not UTF-8"),
     ],
 )
 def test_what_is_no_tensor_is_explained(content: bytes, dtype: str, says: str) -> None:
