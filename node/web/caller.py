@@ -21,12 +21,14 @@ _OFF_LOOP_BYTES = 65_536
 
 
 def authorization(request: web.Request) -> str | None:
-    """The header's value. Raises `Malformed` when there are several."""
+    """The header's value. Raises `Malformed` when there are several, or it is not ASCII."""
     values = request.headers.getall(hdrs.AUTHORIZATION, None)
     if values is None:
         return None
     if len(values) > 1:
         raise Malformed("There is more than one Authorization header; send one.")
+    if not values[0].isascii():
+        raise Malformed("The Authorization header is not ASCII.")
     return values[0]
 
 

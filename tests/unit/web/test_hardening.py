@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from node import logs
 from node.types import Caller
 from node.web.keys import Limits
 from tests.fakes.flows import TOKEN
@@ -358,3 +361,57 @@ async def test_replaces_any_other_request_id(node: Served, value: str) -> None:
         assert (await response.json())["request_id"] == given
     assert len(given) == 16
     assert given != value
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /api/models/%ff HTTP/1.1",
+        b"GET /api/models/\xff HTTP/1.1",
+        b"GET /api/models?search=%ff%fe HTTP/1.1",
+        b"GET /api/models?%ff=1 HTTP/1.1",
+        b"GET /%ff%00%0a HTTP/1.1",
+        b"GET /api/models/%ed%a0%80 HTTP/1.1",
+        b"GET /ipfs/%ff?format=raw HTTP/1.1",
+        b"GET /ipfs/bafkqaaa?format=%ff HTTP/1.1",
+        b"GET /ipfs/bafkqaaa HTTP/1.1\r\nAccept: \xff",
+        b"GET /ipfs/bafkqaaa?format=raw HTTP/1.1\r\nIf-None-Match: \xff",
+        b"GET /api/models HTTP/1.1\r\nOrigin: \xff",
+        b"GET /api/models HTTP/1.1\r\nX-Request-ID: \xff",
+        b"GET /api/licenses/x HTTP/1.1\r\nAuthorization: \xff",
+        b"GET /api/licenses/x HTTP/1.1\r\nAuthorization: Bearer \xff",
+        b"POST /api/auth/session HTTP/1.1\r\nContent-Type: \xff",
+        b"POST /api/auth/session HTTP/1.1\r\nContent-Type: application/json\r\nContent-Encoding: \xff",
+        HEAD.rstrip() + b"\r\nContent-Type: image/png\r\nX-Model-ID: \xff",
+        HEAD.rstrip() + b"\r\nContent-Type: image/png\r\nX-Model-ID: a\r\nX-Inference-Options: \xff",
+        HEAD.rstrip() + b"\r\nContent-Type: multipart/form-data; boundary=\xff",
+        HEAD.rstrip() + b"\r\nContent-Type: image/png; \xff",
+    ],
+)
+@pytest.mark.parametrize("production", [True, False])
+async def test_bytes_that_are_no_text_are_no_fault(
+    node: Served, head: bytes, production: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = io.StringIO()
+    handler = logging.StreamHandler(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    handler.setFormatter(logs.JsonLines() if production else logs.ReadableLines(colour=False))
+    handler.handleError = lambda record: shown.write(str(record.__dict__))  # type: ignore[method-assign]
+    logging.getLogger("node.web").addHandler(handler)
+    logging.getLogger("node.web").setLevel(logging.INFO)
+    try:
+        body = b"\r\nContent-Length: 1\r\n\r\n{" if head.startswith(b"POST") else b"\r\n\r\n"
+        host = b"" if b"Host" in head else b"\r\nHost: x"
+        answer = await node.raw(head + host + b"\r\nConnection: close" + body)
+    finally:
+        logging.getLogger("node.web").removeHandler(handler)
+        logging.getLogger("node.web").setLevel(logging.NOTSET)
+    assert status_of(answer) < 500
+    assert shown.getvalue() == ""
+
+
+async def test_a_form_field_whose_name_is_no_text_is_no_fault(node: Served) -> None:
+    headers = AUTH | {"Content-Type": "multipart/form-data; boundary=b"}
+    form = b'--b\r\nContent-Disposition: form-data; name="\xff\xfe"\r\n\r\nx\r\n--b--\r\n'
+    async with node.client.post(URL, data=form, headers=headers) as response:
+        assert response.status == 422
+        assert "Unknown form field" in (await response.json())["message"]
