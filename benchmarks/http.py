@@ -18,6 +18,9 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+from aiohttp import web
+
+EXECUTE = "/api/inference/execute"
 CONNECTIONS, SECONDS = 16, 5
 TOKEN = "licensee-session-token"
 BODY = json.dumps(
@@ -30,7 +33,6 @@ BODY = json.dumps(
 
 async def node_server() -> None:
     """The node's application with fake flows and production logging into /dev/null."""
-    from aiohttp import web
     from prometheus_client import CollectorRegistry
 
     from node import logs
@@ -39,7 +41,8 @@ async def node_server() -> None:
     from node.web.server import make_application, make_runner
     from tests.fakes.flows import FakeFlows
 
-    logs.configure(level=os.environ.get("LEVEL", "info"), production=True, stream=Path(os.devnull).open("w"))
+    nowhere = open(os.devnull, "w")  # noqa: ASYNC230, SIM115 - for the life of the process
+    logs.configure(level=os.environ.get("LEVEL", "info"), production=True, stream=nowhere)
     fakes = FakeFlows()
     fakes.infer.asked = _Forgetful()
     app = make_application(
@@ -54,7 +57,6 @@ async def node_server() -> None:
 async def bare_server() -> None:
     """aiohttp and msgspec, nothing else."""
     import msgspec
-    from aiohttp import web
 
     from node.web import answers
     from node.web.schemas import ExecuteBody
@@ -68,16 +70,14 @@ async def bare_server() -> None:
         return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
     app = web.Application()
-    app.router.add_post("/api/inference/execute", execute)
+    app.router.add_post(EXECUTE, execute)
     app.router.add_get("/cpu", cpu)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await _serve(web.TCPSite(runner, "127.0.0.1", 0), runner)
 
 
-async def cpu(_request: object) -> object:
-    from aiohttp import web
-
+async def cpu(_request: web.Request) -> web.Response:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return web.json_response(used.ru_utime + used.ru_stime)
 
@@ -105,7 +105,7 @@ def measure(kind: str, script: Path) -> tuple[float, float]:
         url = f"http://127.0.0.1:{port}"
         before = _cpu(url)
         told = subprocess.run(
-            ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(script), f"{url}/api/inference/execute"],
+            ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(script), url + EXECUTE],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         used = _cpu(url) - before
@@ -128,7 +128,8 @@ def main() -> None:
         script = Path(folder) / "post.lua"
         script.write_text(
             f"wrk.method = 'POST'\nwrk.body = '{BODY}'\n"
-            f"wrk.headers['Content-Type'] = 'application/json'\nwrk.headers['Authorization'] = 'Bearer {TOKEN}'\n"
+            "wrk.headers['Content-Type'] = 'application/json'\n"
+            f"wrk.headers['Authorization'] = 'Bearer {TOKEN}'\n"
         )
         bare = measure("bare", script)
         node = measure("node", script)

@@ -2,14 +2,15 @@
 
 LonjaError
 ├── ApiError                 the node answered with a problem; `code` tells which
-│   ├── Rejected             InvalidInput, InputTooLarge, UnsupportedMode, UnsupportedMediaType
+│   ├── Rejected             InvalidInput, InputTooLarge, UnsupportedMode, UnsupportedMediaType,
+│   │                        Malformed, NotAcceptable, MethodNotAllowed, HeadersTooLarge, TooSlow
 │   ├── Denied               AuthenticationRequired, SignatureInvalid, SessionExpired, NonceReused,
 │   │                        LicenseMissing, LicenseExpired, NotPermitted
-│   ├── NotFound             ModelNotFound, ModelNotServed, ContentNotFound, RouteNotFound
+│   ├── NotFound             ModelNotFound, ModelNotServed, ContentNotFound, NotCached, RouteNotFound
 │   ├── Conflict             ModelAmbiguous, RevisionMismatch
 │   ├── Upstream             ChainUnavailable, GatewayUnavailable, StoreFull, UrlFetchFailed
 │   ├── ContentMismatch, ManifestInvalid, ModelInvalid, DeadlineExceeded
-│   ├── Overloaded, ShuttingDown
+│   ├── Overloaded, Starting, ShuttingDown
 │   └── Fault                WorkerCrashed
 ├── NodeUnreachable          no answer at all, also after retries
 ├── ResponseInvalid          an answer that is not this interface's
@@ -91,6 +92,26 @@ class UnsupportedMediaType(Rejected):
     code = "unsupported_media_type"
 
 
+class Malformed(Rejected):
+    code = "malformed"
+
+
+class NotAcceptable(Rejected):
+    code = "not_acceptable"
+
+
+class MethodNotAllowed(Rejected):
+    code = "method_not_allowed"
+
+
+class HeadersTooLarge(Rejected):
+    code = "headers_too_large"
+
+
+class TooSlow(Rejected):
+    code, retriable = "too_slow", True
+
+
 class Denied(ApiError):
     code = "denied"
 
@@ -137,6 +158,10 @@ class ModelNotServed(NotFound):
 
 class ContentNotFound(NotFound):
     code = "content_not_found"
+
+
+class NotCached(NotFound):
+    code = "not_cached"
 
 
 class RouteNotFound(NotFound):
@@ -189,6 +214,10 @@ class ModelInvalid(ApiError):
 
 class Overloaded(ApiError):
     code, retriable = "overloaded", True
+
+
+class Starting(ApiError):
+    code, retriable = "starting", True
 
 
 class ShuttingDown(ApiError):

@@ -7,6 +7,7 @@ import: `configure` is called by the composition root.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -16,22 +17,23 @@ from typing import Final, TextIO
 
 import msgspec
 
-_SECRETS: Final = (
-    (re.compile(r"\b(Bearer|Lonja-EIP712)\s+[^\s\"',;]+[^\r\n\"]*", re.IGNORECASE), r"\1 [hidden]"),
-    (
-        re.compile(r"\b((?:https?|wss?)://)(?:[^\s/@\"']*@)?([^\s/?#\"']+)[^\s\"'>)]*", re.IGNORECASE),
-        r"\1\2/…",
-    ),
-    (re.compile(r"\b(0x)?[0-9a-fA-F]{128,}\b"), "[signature hidden]"),
-    (
-        re.compile(
+_SECRETS: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), replacement)
+    for pattern, replacement in (
+        (r"\b(Bearer)\s+[^\s\"',;]+", r"\1 [hidden]"),
+        (r"\b(Lonja-EIP712)\s+[^\r\n\"]+", r"\1 [hidden]"),
+        (r"\b((?:https?|wss?)://)(?:[^\s/@\"']*@)?([^\s/?#\"']+)[^\s\"'>)]*", r"\1\2/…"),
+        (r"\b(?:0x)?[0-9a-f]{128,}\b", "[signature hidden]"),
+        (
             r"\b(authorization|token|password|secret|signature|private[_ -]?key|api[_-]?key)"
             r"([\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+",
-            re.IGNORECASE,
+            r"\1\2[hidden]",
         ),
-        r"\1\2[hidden]",
-    ),
+    )
 )
+CHATTY: Final = ("web3", "urllib3", "aiohttp.access", "asyncio")
+"""Libraries whose lines below WARNING nobody asked for."""
+
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _COLOURS: Final = {"DEBUG": "\x1b[2m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m"}
 
@@ -56,7 +58,10 @@ class JsonLines(logging.Formatter):
         line.update(_fields(record))
         if record.exc_info:
             line["exception"] = redact(self.formatException(record.exc_info))
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except UnicodeEncodeError:  # a text quotes bytes that are no UTF-8
+            return json.dumps(line, default=str)
 
 
 class ReadableLines(logging.Formatter):
@@ -74,10 +79,12 @@ class ReadableLines(logging.Formatter):
         message = redact(record.getMessage()) if _is_free_text(record) else str(record.msg)
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items() if value is not None)
         line = f"{clock}.{int(record.msecs):03d} {level} {record.name}  {message}"
-        line = _CONTROL.sub("·", f"{line}  {fields}" if fields else line).replace("\n", "\n    ")
+        line = _CONTROL.sub("·", line).replace("\n", "\n    ")
+        if fields:
+            line += "  " + _CONTROL.sub("·", fields).replace("\n", "·")
         if record.exc_info:
             line += "\n" + redact(self.formatException(record.exc_info))
-        return line
+        return line.encode("utf-8", "backslashreplace").decode()
 
 
 def configure(*, level: str, production: bool, stream: TextIO | None = None) -> None:
@@ -91,8 +98,8 @@ def configure(*, level: str, production: bool, stream: TextIO | None = None) -> 
     root.setLevel(level.upper())
     # What nobody prints need not be looked up for every line.
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
-    for chatty in ("web3", "urllib3", "aiohttp.access", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def event(logger: logging.Logger, level: int, message: str, fields: dict[str, object]) -> None:
@@ -101,10 +108,24 @@ def event(logger: logging.Logger, level: int, message: str, fields: dict[str, ob
     Neither is redacted: callers pass only what may be shown.
     """
     if logger.isEnabledFor(level):
-        record = logging.LogRecord(logger.name, level, "", 0, message, None, None)
-        record.fields = fields
-        record.plain = True
+        now = time.time()
+        record = logging.LogRecord.__new__(logging.LogRecord)  # whose __init__ would ask what nobody prints
+        record.__dict__ = {
+            **_BLANK,
+            "name": logger.name,
+            "levelno": level,
+            "levelname": logging.getLevelName(level),
+            "msg": message,
+            "message": message,
+            "created": now,
+            "msecs": now % 1 * 1000,
+            "fields": fields,
+            "plain": True,
+        }
         logger.handle(record)
+
+
+_BLANK: Final = vars(logging.LogRecord("", 0, "", 0, "", None, None))
 
 
 def _is_free_text(record: logging.LogRecord) -> bool:

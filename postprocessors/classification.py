@@ -7,13 +7,14 @@ go to the smaller class_id. Confidences are given to six significant digits.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 
 import msgspec
 import numpy as np
 
+from cython_ops import softmax_topk
 from postprocessors.base import Answer, Array, OutputInvalid, pick
 from postprocessors.specs import ClassificationOutput
-from postprocessors.topk import softmax_topk
 
 
 class ClassificationPostprocessor:
@@ -29,15 +30,16 @@ class ClassificationPostprocessor:
         count = min(top_k or self._spec.top_k, scores.shape[1])
         floor = self._spec.threshold if threshold is None else threshold
         values, ids, entropy = softmax_topk(scores, count, activation=self._spec.activation)
-        if not np.isfinite(values).all():
-            raise OutputInvalid("the model answered with NaN or infinite scores for this input")
         rows = [self._row(v, i, floor) for v, i in zip(values.tolist(), ids.tolist(), strict=True)]
-        spread = [value if np.isfinite(value) else None for value in entropy.tolist()]
+        # NaN where the scores are no distribution (`none` with values below zero)
+        spread = [value for value in entropy.tolist() if isfinite(value)]
         if len(rows) == 1:
-            return Answer(rows[0].encode(), spread[0])
-        return Answer(f"[{','.join(rows)}]".encode(), None if None in spread else spread)  # type: ignore[arg-type]
+            return Answer(rows[0].encode(), spread[0] if spread else None)
+        return Answer(f"[{','.join(rows)}]".encode(), spread if len(spread) == len(rows) else None)
 
     def _row(self, values: list[float], ids: list[int], floor: float | None) -> str:
+        if not all(map(isfinite, values)):
+            raise OutputInvalid("the model answered with NaN or infinite scores for this input")
         parts = [
             f'{self._head(i)}{v:.6g},"class_id":{i}}}'
             for v, i in zip(values, ids, strict=True)

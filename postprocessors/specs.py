@@ -19,13 +19,21 @@ class ClassificationOutput(
     `sigmoid` (independent ones), or `none` where the model has already done it.
     """
 
-    name: TensorName | None = None
-    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
-    top_k: Annotated[int, Meta(ge=1, le=1000)] = 5
-    threshold: float | None = None
+    name: Annotated[TensorName | None, Meta(description="of the graph's output; left out, its first")] = None
+    activation: Annotated[
+        Literal["softmax", "sigmoid", "none"],
+        Meta(description="softmax: exclusive classes; sigmoid: independent ones; none: already applied"),
+    ] = "softmax"
+    top_k: Annotated[
+        int, Meta(ge=1, le=1000, description="classes given where the caller asks for no number")
+    ] = 5
+    threshold: Annotated[float | None, Meta(description="least confidence that is given")] = None
 
 
 class RawOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="task", tag="raw"):
     """The model's tensors as they are. `names` picks and orders them; left out, all are given."""
 
-    names: Annotated[list[TensorName], Meta(min_length=1, max_length=64)] | None = None
+    names: Annotated[
+        Annotated[list[TensorName], Meta(min_length=1, max_length=64)] | None,
+        Meta(description="the outputs that are given, in this order; left out, all"),
+    ] = None

@@ -75,7 +75,7 @@ class ImagePreprocessor:
 def _base64(content: bytes | memoryview) -> bytes:
     try:
         return msgspec.json.decode(content, type=bytes)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         if "Expected `bytes`" in str(error):
             raise InputInvalid("`content` must be a string of base64") from None
         head = bytes(content[:16])
@@ -92,7 +92,7 @@ def _data_url(content: bytes | memoryview) -> tuple[bytes, Kind]:
     """Read `data:<media type>;base64,<data>` (RFC 2397)."""
     try:
         text = msgspec.json.decode(content, type=str)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise InputInvalid("`content` must be a string that holds a data URL") from None
     head, comma, data = text.partition(",")
     media, *parameters = head[5:].lower().split(";")

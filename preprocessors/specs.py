@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta
 
 Side = Annotated[int, Meta(ge=1, le=8192)]
+Divisor = Annotated[float, Meta(ge=1e-9, le=1e9)]
+Shift = Annotated[float, Meta(ge=-1e9, le=1e9)]
 TensorName = Annotated[str, Meta(min_length=1, max_length=256)]
 Dtype = Literal["float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 Resize = Literal["stretch", "crop", "letterbox"]
@@ -74,18 +76,38 @@ class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
     Members that are left out take the preset's value, then the default that `picture` names.
     """
 
-    name: TensorName | None = None
-    preset: Literal["imagenet", "inception"] | None = None
-    size: tuple[Side, Side] | None = None
-    resize: Resize = "stretch"
+    name: Annotated[TensorName | None, Meta(description="of the graph's input; left out, its only one")] = (
+        None
+    )
+    preset: Annotated[
+        Literal["imagenet", "inception"] | None,
+        Meta(description="stands for size, scale, mean and std; explicit members win"),
+    ] = None
+    size: Annotated[
+        tuple[Side, Side] | None, Meta(description="[height, width]; needed where no preset gives it")
+    ] = None
+    resize: Annotated[
+        Resize,
+        Meta(
+            description="stretch; crop: the centre of the target's proportions, then resize; letterbox: pad"
+        ),
+    ] = "stretch"
     interpolation: Interpolation = "bicubic"
-    pad: Annotated[int, Meta(ge=0, le=255)] = 0
-    color: Color = "rgb"
+    pad: Annotated[int, Meta(ge=0, le=255, description="pixel value around a letterboxed picture")] = 0
+    color: Annotated[Color, Meta(description="order of the channels in the tensor")] = "rgb"
     layout: Layout = "nchw"
-    dtype: Literal["float32", "float16", "uint8"] = "float32"
-    scale: Annotated[float, Meta(gt=0)] | None = None
-    mean: Annotated[list[float], Meta(min_length=1, max_length=3)] | None = None
-    std: Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=1, max_length=3)] | None = None
+    dtype: Annotated[
+        Literal["float32", "float16", "uint8"], Meta(description="uint8 takes the pixels as they are")
+    ] = "float32"
+    scale: Annotated[Divisor | None, Meta(description="pixels are divided by it first; default 255")] = None
+    mean: Annotated[
+        Annotated[list[Shift], Meta(min_length=1, max_length=3)] | None,
+        Meta(description="one a channel, in the order of `color`; default 0"),
+    ] = None
+    std: Annotated[
+        Annotated[list[Divisor], Meta(min_length=1, max_length=3)] | None,
+        Meta(description="one a channel, in the order of `color`; default 1"),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.size is None and self.preset is None:
@@ -128,10 +150,15 @@ class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
 
 
 class TensorInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="tensor"):
-    """Numbers. `shape` is that of one row, without the batch dimension; null stands for any size."""
+    """Numbers."""
 
-    shape: Annotated[list[Annotated[int, Meta(ge=1, le=2**31 - 1)] | None], Meta(max_length=8)]
-    name: TensorName | None = None
+    shape: Annotated[
+        list[Annotated[int, Meta(ge=1, le=2**31 - 1)] | None],
+        Meta(max_length=8, description="of one row, without the batch dimension; null stands for any size"),
+    ]
+    name: Annotated[TensorName | None, Meta(description="of the graph's input; left out, its only one")] = (
+        None
+    )
     dtype: Dtype = "float32"
 
 

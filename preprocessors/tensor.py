@@ -19,6 +19,7 @@ from preprocessors.base import Array, Encoding, InputInvalid, InputTooBig, Limit
 from preprocessors.formats import TENSOR_FORMAT
 from preprocessors.specs import TensorInput
 
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _INTEGERS: Final = frozenset({"int8", "int16", "int32", "int64", "uint8"})
 
 
@@ -64,7 +65,7 @@ class TensorPreprocessor:
     def _shaped(self, content: bytes | memoryview) -> Array:
         try:
             given = msgspec.json.decode(content, type=_Shaped)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise InputInvalid(f"not a tensor: {_reason(error)}{_EXAMPLE}") from None
         if len(given.shape) > 16 or any(size < 1 for size in given.shape):
             raise InputInvalid(f"`shape` {given.shape} is not a list of at most 16 positive sizes")
@@ -80,11 +81,9 @@ class TensorPreprocessor:
             raise InputInvalid(f"the lists are {depth} deep; {self._expected()}")
         try:
             values = _decoder(depth, self._dtype).decode(content)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise InputInvalid(f"not a tensor of {self._dtype}: {_reason(error)}") from None
         try:
-            if self._dtype in _INTEGERS or self._dtype == "bool":
-                return _whole(np.array(values), self._dtype)
             with np.errstate(over="ignore"):
                 array = np.array(values, dtype=self._dtype)
         except ValueError:
@@ -92,7 +91,8 @@ class TensorPreprocessor:
                 f"the lists are ragged: all rows need the same length; {self._expected()}"
             ) from None
         except OverflowError:
-            raise InputInvalid(f"a number is too large for {self._dtype}") from None
+            limits = np.iinfo(self._dtype)
+            raise InputInvalid(f"{self._dtype} takes numbers from {limits.min} to {limits.max}") from None
         if not np.isfinite(array).all():
             raise InputInvalid(f"a number is too large for {self._dtype}")
         return array
@@ -139,29 +139,15 @@ def _depth(content: bytes | memoryview) -> int:
 
 @functools.cache
 def _decoder(depth: int, dtype: str) -> msgspec.json.Decoder[Any]:
-    kind: Any = float
-    if dtype in _INTEGERS:
-        kind = int | float
-    elif dtype == "bool":
-        kind = bool | int
+    kind: Any = bool if dtype == "bool" else int if dtype in _INTEGERS else float
     for _ in range(depth):
         kind = list[kind]
     return msgspec.json.Decoder(kind)
 
 
-def _whole(array: Array, dtype: str) -> Array:
-    if array.dtype == object:
-        raise InputInvalid(f"a number is too large for {dtype}")
-    low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    if array.size and (array.min() < low or array.max() > high):
-        raise InputInvalid(f"{dtype} takes whole numbers from {low} to {high}")
-    exact = array.astype(dtype)
-    if not np.array_equal(exact, array):
-        raise InputInvalid(f"{dtype} takes whole numbers from {low} to {high}")
-    return exact
-
-
-def _reason(error: msgspec.MsgspecError) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "the JSON is not UTF-8"
     text = str(error)
     if "malformed" in text:
         return "the JSON is malformed (it has no NaN or Infinity either)"

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Lonja } from "../src/Lonja.sol";
-import { ILonja } from "../src/interfaces/ILonja.sol";
-import { Errors } from "../src/libraries/Errors.sol";
-import { TestToken } from "./mocks/TestToken.sol";
-import { Vm } from "./Vm.sol";
+import {Lonja} from "../src/Lonja.sol";
+import {ILonja} from "../src/interfaces/ILonja.sol";
+import {Errors} from "../src/libraries/Errors.sol";
+import {TestToken} from "./mocks/TestToken.sol";
+import {Vm} from "./Vm.sol";
 
 /// @title What all tests start from: one model on sale, and people with money.
 /// @dev Prices are one unit a day, so that what is earned can be read off the days that passed.
@@ -75,7 +75,7 @@ abstract contract Base {
     function _buy(address buyer, uint256 offerId, address for_) internal {
         uint256 value = offerId == DATED ? 30 ether : offerId == PERPETUAL ? 365 ether : 0;
         vm.prank(buyer);
-        lonja.purchaseLicense{ value: value }(TOKEN_ID, offerId, for_);
+        lonja.purchaseLicense{value: value}(TOKEN_ID, offerId, for_);
     }
 
     function _grant(uint64 duration) internal {

@@ -4,6 +4,12 @@ pragma solidity 0.8.37;
 /// @title The cheatcodes of forge that these tests use.
 /// @dev Instead of forge-std: what npm carries of it is years older than the forge that runs here.
 interface Vm {
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
     function assertEq(uint256 left, uint256 right) external pure;
     function assertEq(uint256 left, uint256 right, string calldata message) external pure;
     function assertEq(address left, address right) external pure;
@@ -24,6 +30,10 @@ interface Vm {
     function label(address account, string calldata name) external;
     function prank(address sender) external;
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function getRecordedLogs() external returns (Log[] memory logs);
+    function recordLogs() external;
+    function revertToState(uint256 id) external returns (bool);
+    function snapshotState() external returns (uint256);
     function startBroadcast() external;
     function stopBroadcast() external;
     function warp(uint256 timestamp) external;

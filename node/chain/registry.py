@@ -27,9 +27,13 @@ class Registry:
         """Terms on sale now. Raises `ModelNotFound`."""
         return await self._chain.offers_of(token_id)
 
+    async def total(self) -> int:
+        """How many tokens there are; their ids are 1 to this."""
+        return await self._chain.total_models()
+
     async def models(self) -> AsyncIterator[TokenModel]:
         """Every registered model, by rising token id."""
-        total = await self._chain.total_models()
+        total = await self.total()
         for first in range(1, total + 1, AT_ONCE):
             ids = range(first, min(first + AT_ONCE, total + 1))
             for model in await asyncio.gather(*(self._chain.model_of(TokenId(i)) for i in ids)):

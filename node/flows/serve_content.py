@@ -40,7 +40,7 @@ class ServeContent:
         return self.store.car(cid, scope=scope)
 
     async def _permit(self, caller: Caller | None, cid: Cid) -> None:
-        roots = self.store.roots_with(cid)
+        roots = self.store.roots_of(cid)
         if not roots:
             raise ContentNotFound(f"{cid} is not stored here")
         if any(self.catalogue.is_public(root) for root in roots):

@@ -22,6 +22,17 @@ from node.types import CatalogueEntry, ModelKey, TokenId, TokenModel
 log = logging.getLogger(__name__)
 
 CONCURRENT_SYNCS = 8
+NEWEST_AT_ONCE = 16
+NEWEST_PAUSE = 1.0
+"""An unknown name costs the chain one question in this many seconds, however many ask."""
+
+
+@dataclass(slots=True)
+class _Newest:
+    """How far the contract's tokens have been read, readable or not, and when it was last asked."""
+
+    seen: int = 0
+    asked_at: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +44,10 @@ class SyncCatalogue:
     retriever: Retriever
     prepare: Callable[[ModelKey, int], Awaitable[None]]
     _running: dict[TokenId, asyncio.Task[CatalogueEntry]] = field(default_factory=dict)
+    _newest: _Newest = field(default_factory=_Newest)
 
     async def find(self, name: str) -> CatalogueEntry:
-        """A served model by `model_id` or canonical name; an unknown token is looked up on chain.
+        """A served model by `model_id` or canonical name; what is unknown is looked up on chain.
 
         Raises `ModelNotFound`, `ModelNotServed`, `ModelAmbiguous`, and what `refresh` raises.
         """
@@ -43,9 +55,10 @@ class SyncCatalogue:
             return self.catalogue.resolve(name)
         except ModelNotFound:
             key = self.catalogue.parse_canonical(name)
-            if key is None:
-                raise
-        return await self.find_token(key.token_id)
+        if key is not None:
+            return await self.find_token(key.token_id)
+        await self._read_newest()
+        return self.catalogue.resolve(name)
 
     async def find_token(self, token_id: TokenId) -> CatalogueEntry:
         """A served model by its token. Raises as `find`."""
@@ -68,12 +81,23 @@ class SyncCatalogue:
         ManifestInvalid, GatewayUnavailable, ContentMismatch, ChainUnavailable
             Its manifest cannot be had or used.
         """
+        self._newest.seen = max(self._newest.seen, token_id)
         task = self._running.get(token_id)
         if task is None:
             task = asyncio.create_task(self._refresh(token_id))
             self._running[token_id] = task
             task.add_done_callback(lambda _: self._running.pop(token_id, None))
         return await asyncio.shield(task)
+
+    async def _read_newest(self) -> None:
+        """Read tokens that no event has told of yet; asked for at most once in `NEWEST_PAUSE` seconds."""
+        now = asyncio.get_running_loop().time()
+        if now < self._newest.asked_at + NEWEST_PAUSE:
+            return
+        self._newest.asked_at = now
+        total = await self.registry.total()
+        first = max(self._newest.seen, total - NEWEST_AT_ONCE) + 1
+        await asyncio.gather(*(self.changed(TokenId(token)) for token in range(first, total + 1)))
 
     async def fill(self) -> None:
         """Read every served token of the contract; one that cannot be read is logged and passed over."""
@@ -87,6 +111,7 @@ class SyncCatalogue:
             async for token in self.registry.models():
                 known = self.catalogue.known(self.catalogue.key(token.token_id))
                 if known is not None and _same(known.entry, token):
+                    self._newest.seen = max(self._newest.seen, token.token_id)
                     continue
                 group.create_task(one(token))
 

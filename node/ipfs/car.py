@@ -44,6 +44,7 @@ class CarReader:
         self._held = b""
         self._left = 0
         self._headed = False
+        self.sections = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes. Raises `CarInvalid`, and whatever the receiver raises."""
@@ -96,6 +97,7 @@ class CarReader:
         left = size - body
         if left > MAX_BLOCK:
             raise BlockTooBig(f"a block claims {left} bytes; it has at most {MAX_BLOCK}")
+        self.sections += 1
         self._receiver.begin(cid, left)
         self._left = left
         if not left:

@@ -7,12 +7,13 @@ another gateway if need be; whoever stalls is left, whoever lies is dropped.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -29,8 +30,10 @@ from node.ipfs.verifier import RangeIgnored, Segment
 from node.outbound import open_session
 
 _ROUNDS_WITHOUT_PROGRESS: Final = 2
-_ROUND_PAUSE: Final = 0.5
+PATIENCE: Final = 2.5
 _HOLD_TRIES: Final = 3
+
+_log = logging.getLogger("node.ipfs")
 
 SessionFactory = Callable[[AbstractResolver | None], aiohttp.ClientSession]
 
@@ -54,6 +57,8 @@ class Retriever:
         a minimum of bytes.
     max_object_bytes
         Bound on any one download, whatever the caller allows.
+    patience
+        Seconds for which a download waits when every gateway rests after a failure, before it fails.
     authorize
         Makes headers for a gateway that answered 401, so that nodes can fetch licensed weights from each
         other; None sends none.
@@ -67,11 +72,13 @@ class Retriever:
         stall_timeout: float,
         max_object_bytes: int,
         session_factory: SessionFactory = open_session,
+        patience: float = PATIENCE,
         authorize: Authorize | None = None,
     ) -> None:
         self.store = store
         self.gateways = gateways
         self._max = max_object_bytes
+        self._patience = patience
         self._requests = Requests(
             session_factory=session_factory,
             stall_timeout=stall_timeout,
@@ -79,6 +86,11 @@ class Retriever:
             authorize=authorize,
         )
         self._flights: dict[str, _Flight] = {}
+
+    @property
+    def received_bytes(self) -> int:
+        """What gateways have sent since the start, kept or not."""
+        return self._requests.received
 
     async def close(self) -> None:
         """End downloads (what they have stays for resumption) and connections."""
@@ -137,7 +149,7 @@ class Retriever:
                 await asyncio.wait([flight.task])
                 return
             flight = _Flight(asyncio.create_task(self._download(cid, limit)), limit)
-            flight.task.add_done_callback(lambda _: self._flights.pop(name, None))
+            flight.task.add_done_callback(lambda task: self._landed(name, task))
             self._flights[name] = flight
         flight.waiting += 1
         try:
@@ -147,6 +159,11 @@ class Retriever:
             if not flight.waiting and not flight.task.done():
                 flight.task.cancel()
                 await asyncio.wait([flight.task])
+
+    def _landed(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._flights[name]
+        if not task.cancelled():
+            task.exception()  # seen, even where everybody who waited has left
 
     async def _download(self, cid: Cid, limit: int) -> None:
         name = name_of(cid)
@@ -159,7 +176,7 @@ class Retriever:
             keep = False
             try:
                 await asyncio.to_thread(self.store.take_up, intake, name)
-                await _Transfer(cid, intake, self.gateways, self._requests).run()
+                await _Transfer(cid, intake, self.gateways, self._requests).run(patience=self._patience)
                 await asyncio.to_thread(self.store.commit, intake)
             except (GatewayUnavailable, ContentNotFound, asyncio.CancelledError):
                 keep = True
@@ -168,6 +185,7 @@ class Retriever:
                 raise ContentMismatch(f"{cid} cannot be used: {error}") from error
             finally:
                 await asyncio.shield(asyncio.to_thread(intake.suspend if keep else intake.discard))
+                self.store.locks.forget(name)
 
 
 class _Transfer:
@@ -181,36 +199,44 @@ class _Transfer:
         self._lacking: set[str] = set()
         self._mismatch = ""
 
-    async def run(self) -> None:
+    async def run(self, *, patience: float) -> None:
         """Fetch until nothing is missing. Raises what `Retriever.hold` says."""
         fruitless = 0
         while not await asyncio.to_thread(self._intake.settle):
-            if fruitless >= _ROUNDS_WITHOUT_PROGRESS:
+            if fruitless > _ROUNDS_WITHOUT_PROGRESS:
                 self._fail()
-            if fruitless:
-                await asyncio.sleep(_ROUND_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            if not self._candidates():
+                await self._rest(patience)
             moved = False
             for gateway in self._candidates():
                 moved |= await self._exhaust(gateway)
                 if await asyncio.to_thread(self._intake.settle):
                     return
             fruitless = 0 if moved else fruitless + 1
-            if not moved and not self._candidates():
-                self._fail()
+
+    async def _rest(self, patience: float) -> None:
+        """Wait until a gateway may be asked again, if that is soon."""
+        left = self._gateways.next_in(without=self._lacking)
+        if left is None or left > patience:
+            self._fail()
+        else:
+            await asyncio.sleep(left * random.uniform(1.0, 1.25))  # noqa: S311 - jitter
 
     def _candidates(self) -> list[Gateway]:
         return [gateway for gateway in self._gateways.usable() if gateway.name not in self._lacking]
 
     async def _exhaust(self, gateway: Gateway) -> bool:
         """Ask one gateway for segment after segment until it fails; whether anything came of it."""
-        moved = False
+        before = self._intake.progress
         while True:
-            before = self._intake.progress
             segment = await asyncio.to_thread(self._intake.segment, ranges=gateway.ranges)
             more = await self._one(gateway, segment)
-            moved |= self._intake.progress > before
             if not more or await asyncio.to_thread(self._intake.settle):
-                return moved
+                break
+        moved = self._intake.progress > before
+        if moved:
+            self._gateways.moved(gateway)
+        return moved
 
     async def _one(self, gateway: Gateway, segment: Segment) -> bool:
         """One request; whether the gateway may be asked for the next segment."""
@@ -221,6 +247,9 @@ class _Transfer:
             if await asyncio.to_thread(self._intake.segment_complete):
                 self._gateways.delivered(gateway)
                 return True
+            if not self._intake.begun:
+                # Kubo has sent the head before it looks for the first block.
+                raise Lacking("it answered with a CAR without any block")
             self._gateways.failed(gateway, "it ended the answer before everything had come")
         except RangeIgnored:
             gateway.ranges = False
@@ -238,14 +267,18 @@ class _Transfer:
             self._mismatch = str(error)
         finally:
             await pump.close()
+        fields = {"gateway": gateway.name, "cid": str(segment.cid), "reason": gateway.last_error}
+        _log.warning("gateway did not deliver", extra={"fields": fields})
         return False
 
-    def _fail(self) -> None:
+    def _fail(self) -> NoReturn:
         if not self._gateways.all:
             raise ContentNotFound(
                 f"{self._cid} is not in this node's store, and no gateway is set; name some in IPFS_GATEWAYS"
             )
-        told = "; ".join(f"{g.name}: {g.last_error}" for g in self._gateways.all if g.last_error)
+        # Clients are not told where the operator's gateways are: the log is.
+        numbered = enumerate(self._gateways.all, start=1)
+        told = "; ".join(f"gateway {number}: {g.last_error}" for number, g in numbered if g.last_error)
         if self._mismatch:
             raise ContentMismatch(f"{self._cid} was not delivered as its CID promises ({told})")
         if {gateway.name for gateway in self._gateways.all} <= self._lacking:

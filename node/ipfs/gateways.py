@@ -6,8 +6,8 @@ Enters: URLs in the operator's order, and what came of each request. Leaves: gat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from yarl import URL
@@ -15,7 +15,6 @@ from yarl import URL
 from node.errors import SettingsInvalid
 
 _ERROR_WEIGHT: Final = 3
-_FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 LONGEST_RETRY_AFTER: Final = 3600.0
 
@@ -28,6 +27,7 @@ class Gateway:
     ----------
     refused : why it is never asked again; empty while it may be.
     ready_at : when it may be asked again, on the clock of `Gateways`.
+    pause : how long it rests after its next failure.
     ranges : whether it is believed to answer `entity-bytes`.
     """
 
@@ -39,7 +39,7 @@ class Gateway:
     ready_at: float = 0.0
     ranges: bool = True
     last_error: str = ""
-    _pause: float = field(default=_FIRST_PAUSE, repr=False)
+    pause: float = 0.0
 
     @property
     def score(self) -> float:
@@ -72,11 +72,13 @@ class Gateways:
         urls: Iterable[str],
         *,
         allow_private: bool = True,
+        first_pause: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.allow_private = allow_private
+        self._first_pause = first_pause
         self._clock = clock
-        self.all = [Gateway(_base(url)) for url in dict.fromkeys(urls)]
+        self.all = [Gateway(_base(url), pause=first_pause) for url in dict.fromkeys(urls)]
 
     def usable(self) -> list[Gateway]:
         """Those that may be asked now, best first; the operator's order decides between equals."""
@@ -84,9 +86,10 @@ class Gateways:
         ready = [gateway for gateway in self.all if not gateway.refused and gateway.ready_at <= now]
         return sorted(ready, key=lambda gateway: -gateway.score)
 
-    def next_in(self) -> float | None:
-        """Seconds until one may be asked again; None if none ever will."""
-        times = [gateway.ready_at for gateway in self.all if not gateway.refused]
+    def next_in(self, *, without: Collection[str] = ()) -> float | None:
+        """Seconds until one may be asked again; None if none ever will. `without` are names to leave out."""
+        rest = [gateway for gateway in self.all if not gateway.refused and gateway.name not in without]
+        times = [gateway.ready_at for gateway in rest]
         return max(0.0, min(times) - self._clock()) if times else None
 
     def asked(self, gateway: Gateway) -> None:
@@ -94,15 +97,19 @@ class Gateways:
 
     def delivered(self, gateway: Gateway) -> None:
         gateway.successes += 1
-        gateway._pause, gateway.last_error = _FIRST_PAUSE, ""
+        gateway.pause, gateway.last_error = self._first_pause, ""
 
     def failed(self, gateway: Gateway, why: str, *, retry_after: float | None = None) -> None:
         """It could not deliver: it rests, longer each time, or as long as it asked to."""
         gateway.errors += 1
         gateway.last_error = why
-        pause = min(retry_after, LONGEST_RETRY_AFTER) if retry_after is not None else gateway._pause
+        pause = min(retry_after, LONGEST_RETRY_AFTER) if retry_after is not None else gateway.pause
         gateway.ready_at = self._clock() + pause
-        gateway._pause = min(gateway._pause * 2, _LONGEST_PAUSE)
+        gateway.pause = min(gateway.pause * 2, _LONGEST_PAUSE)
+
+    def moved(self, gateway: Gateway) -> None:
+        """It delivered something before it failed: its next rest is short again."""
+        gateway.pause = self._first_pause
 
     def lacks(self, gateway: Gateway, why: str) -> None:
         """It does not have this content, which says nothing against it."""

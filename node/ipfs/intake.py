@@ -79,6 +79,11 @@ class Intake:
         with _disk_errors():
             return self._car.close() and self.verifier.complete
 
+    @property
+    def begun(self) -> bool:
+        """Whether any block has come in this segment."""
+        return self._car.sections > 0
+
     def settle(self) -> bool:
         """Whether nothing is missing; what needs no peer (identity CIDs, repeated blocks) is taken."""
         self.verifier.base = 0
@@ -182,7 +187,7 @@ class _disk_errors:  # noqa: N801 - reads as a statement
 def disk_error(error: OSError) -> NodeError:
     """The node's error for one of the disk's; paths stay out of its text."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StoreFull("the disk that holds the content store is full; free some space or move DATA_DIR")
+        return StoreFull("the disk that holds the content store is full; free some space or move MODEL_DIR")
     if error.errno == errno.ENAMETOOLONG:
         return ContentMismatch("the content has a path that is too long for this machine")
     return Fault(f"the content store cannot be written: {errno.errorcode.get(error.errno or 0, 'I/O error')}")

@@ -21,7 +21,7 @@ from yarl import URL
 
 from node.ipfs.gateways import Gateway
 from node.ipfs.intake import Pump
-from node.ipfs.verifier import Segment
+from node.ipfs.verifier import RangeIgnored, Segment
 from node.outbound import MAX_REDIRECTS, REDIRECTS, AddressRefused, PublicResolver, check_literal
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
@@ -60,6 +60,7 @@ class Requests:
         self._stall = stall_timeout
         self._allow_private = allow_private
         self._authorize = authorize
+        self.received = 0
         self._named: aiohttp.ClientSession | None = None
         self._public: aiohttp.ClientSession | None = None
 
@@ -74,16 +75,21 @@ class Requests:
         Raises
         ------
         Lacking, Unusable
+        RangeIgnored
+            It refuses to send a part of a file.
             And whatever the pump's thread raises.
         """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._stall) as patience, AsyncExitStack() as stack:
                 answer = await self._ask(stack, gateway, segment)
+                if segment.start and answer.status in {400, 406, 416, 422, 501}:
+                    raise RangeIgnored
                 _check(answer)
                 got = mark = 0
                 while chunk := await answer.content.readany():
                     got += len(chunk)
+                    self.received += len(chunk)
                     before = loop.time()
                     await pump.push(chunk)
                     # Our own disk's time is not the gateway's fault.
@@ -94,6 +100,7 @@ class Requests:
                 patience.reschedule(None)
                 await pump.drain()
         except TimeoutError:
+            await pump.drain()
             raise Unusable(f"it stalled: too little came within {self._stall:g} s") from None
         except aiohttp.ClientConnectorError as error:
             why = error.os_error if isinstance(error.os_error, AddressRefused) else "it cannot be reached"
@@ -101,6 +108,7 @@ class Requests:
         except AddressRefused as error:
             raise Unusable(f"it leads to where this node does not go: {error}") from None
         except (aiohttp.ClientError, ConnectionError) as error:
+            await pump.drain()  # what came before the break is as good as any
             raise Unusable(f"the connection broke ({type(error).__name__})") from None
 
     async def _ask(self, stack: AsyncExitStack, gateway: Gateway, segment: Segment) -> aiohttp.ClientResponse:

@@ -157,7 +157,7 @@ class BlockStore:
         """
         return self._blocks.car(cid, scope=scope, start=start)
 
-    def roots_with(self, cid: Cid) -> Cids:
+    def roots_of(self, cid: Cid) -> Cids:
         """The stored roots that have `cid` as a block of theirs."""
         return [Cid.parse(name) for name in self._index.roots(key_of(cid))]
 

@@ -37,14 +37,19 @@ MAX_MANIFEST_BYTES: Final = 2**20
 MAX_LABELS_BYTES: Final = 16 * 2**20
 MAX_LABELS: Final = 1_000_000
 
+_END: Final = r"$(?!\n)"  # `$` alone would let a line break through behind the last character
+
 ModelId = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}{_END}",
         description="1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit",
     ),
 ]
 CidText = Annotated[str, Meta(min_length=1, max_length=512, description="a CID: base32 ('b...') or 'Qm...'")]
+ModelType = Annotated[
+    str, Meta(pattern=rf"^[a-z][a-z0-9_]{{0,63}}{_END}", description="e.g. image_classification; for people")
+]
 Label = Annotated[str, Meta(max_length=512)]
 RelativePath = Annotated[
     str, Meta(min_length=1, max_length=1024, description="a path inside the folder, parts separated by /")
@@ -57,10 +62,16 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cid: CidText
     bytes: Annotated[int, Meta(ge=1, description="size of the file, or of all files of the folder")]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="of the model file, in lower-case hex")]
-    encoding: Literal["plain"] = "plain"
-    file: RelativePath | None = None
-    """The model file, where `cid` names a folder (an ONNX graph with external data)."""
+    sha256: Annotated[
+        str, Meta(pattern=rf"^[0-9a-f]{{64}}{_END}", description="of the model file, in lower-case hex")
+    ]
+    encoding: Annotated[Literal["plain"], Meta(description="how the file is stored; plain is as it is")] = (
+        "plain"
+    )
+    file: Annotated[
+        RelativePath | None,
+        Meta(description="the model file where `cid` names a folder (a graph with external data)"),
+    ] = None
 
     def __post_init__(self) -> None:
         _check_cid(self.cid)
@@ -91,7 +102,7 @@ class ModelDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     schema: Literal[1]
     model_id: ModelId
-    model_type: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$")]
+    model_type: ModelType
     format: Literal["onnx"]
     input: InputSpec
     output: OutputSpec
@@ -103,7 +114,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     schema: Literal[1]
     model_id: ModelId
-    model_type: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$")]
+    model_type: ModelType
     format: Literal["onnx"]
     weights: Weights
     input: InputSpec
@@ -211,7 +222,7 @@ def _decode(raw: bytes, kind: type[T], *, at: str = "") -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ManifestInvalid(explain(error, at=at, kind=kind)) from None
+        raise ManifestInvalid(explain(error, at=at, kind=kind, raw=raw)) from None
 
 
 def _members(raw: bytes) -> dict[str, Any]:

@@ -69,7 +69,8 @@ _reports: Final = msgspec.msgpack.Decoder(Report)
 
 def read_report(raw: bytes) -> Report:
     """Decode what the forkserver sent."""
-    return _reports.decode(raw)
+    report: Report = _reports.decode(raw)
+    return report
 
 
 def preload() -> None:

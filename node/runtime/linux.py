@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import os
 import platform
+import resource
 import signal
+import time
 from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1
@@ -47,6 +49,17 @@ def name_process(name: str) -> None:
     """What `ps` and `top` call this process."""
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
         file.write(name)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used (the clock of clock_getcpuclockid(3)). Raises `OSError`."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def limit_cpu(pid: int, *, seconds: float) -> None:
+    """Let a process use `seconds` of CPU time from now on; then the kernel ends it (SIGXCPU)."""
+    hard = resource.prlimit(pid, resource.RLIMIT_CPU)[1]
+    resource.prlimit(pid, resource.RLIMIT_CPU, (int(cpu_seconds(pid) + seconds) + 1, hard))
 
 
 def _error(what: str) -> OSError:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from node.runtime import onnx_backend
+from node.runtime import agreement, onnx_backend
 from node.runtime.backend import Backend, Refused, Stop
 from node.runtime.pipeline import Pipeline
 from node.runtime.plan import LoadPlan
@@ -18,13 +18,10 @@ from postprocessors.registry import OUTPUTS
 from preprocessors.base import Limits
 from preprocessors.registry import INPUTS
 
-
-class _Model(msgspec.Struct, frozen=True):
-    """What this layer reads of the manifest's `model`; the node has checked the rest."""
-
-    input: INPUTS.union  # type: ignore[valid-type]
-    output: OUTPUTS.union  # type: ignore[valid-type]
-    format: str = "onnx"
+_Model = msgspec.defstruct(
+    "_Model", [("input", INPUTS.union), ("output", OUTPUTS.union), ("format", str, "onnx")], frozen=True
+)
+"""What this layer reads of the manifest's `model`; the node has checked the rest."""
 
 
 def preload() -> None:
@@ -41,10 +38,13 @@ def preload() -> None:
 def load(plan: LoadPlan, *, began: float) -> tuple[Pipeline, LoadReport]:
     """Load the model of `plan`. Raises `Refused`."""
     try:
-        model = msgspec.json.decode(plan.model, type=_Model)
+        model: Any = msgspec.json.decode(plan.model, type=_Model)
     except msgspec.ValidationError as error:
         raise Refused("model_invalid", f"manifest: {error}") from None
-    backend = onnx_backend.load(Path(plan.weights_path), threads=plan.threads, max_bytes=plan.memory_bytes)
+    backend = onnx_backend.load(
+        Path(plan.weights_path), plan.weights_file, threads=plan.threads, max_bytes=plan.memory_bytes
+    )
+    agreement.check(backend, input_spec=model.input, output_spec=model.output, labels=plan.labels)
     limits = Limits(max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
     pipeline = Pipeline(
         INPUTS.create(model.input, limits=limits), backend, OUTPUTS.create(model.output, labels=plan.labels)

@@ -1,6 +1,6 @@
 """ONNX Runtime as a backend.
 
-Enters: a plan whose weights are a file, or a folder with `model.onnx` and its external data. Leaves:
+Enters: a model file, alone or in a folder with its external data. Leaves:
 a session whose graph was checked before it was made (`graph.py`) and whose input and outputs are
 those that the manifest speaks of.
 """
@@ -36,6 +36,7 @@ _DTYPES: Final = {
 _PREFIX: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 _SOURCE: Final = re.compile(r"\S+\.(?:cc|h|cpp):\d+ ")
 _MAX_TEXT: Final = 500
+_NO_MEMORY: Final = "the model needs more memory for this input than a worker may have"
 
 
 class OnnxBackend:
@@ -60,6 +61,7 @@ class OnnxBackend:
     def run(self, rows: Array, stop: Stop) -> Mapping[str, Array]:
         """See `Backend.run`."""
         options = ort.RunOptions()
+        options.log_severity_level = 4
 
         def terminate() -> None:
             options.terminate = True
@@ -70,9 +72,7 @@ class OnnxBackend:
         try:
             outputs = self._session.run(self._names, {self._feed: rows}, options)
         except MemoryError:
-            raise Refused(
-                "fault", "the model needs more memory for this input than a worker may use"
-            ) from None
+            raise Refused("fault", _NO_MEMORY) from None
         except Exception as error:  # ONNX Runtime's own types share no base but Exception
             if stop.asked:
                 raise Stopped from None
@@ -80,11 +80,12 @@ class OnnxBackend:
         return dict(zip(self._names, outputs, strict=True))
 
 
-def load(weights: Path, *, threads: int, max_bytes: int) -> OnnxBackend:
+def load(weights: Path, name: str | None = None, *, threads: int, max_bytes: int) -> OnnxBackend:
     """Check the graph, then make the session.
 
     Parameters
     ----------
+    weights, name : the file; or the folder, and the file's place in it.
     max_bytes : most bytes that graph and weights may have together.
 
     Raises
@@ -92,14 +93,14 @@ def load(weights: Path, *, threads: int, max_bytes: int) -> OnnxBackend:
     Refused
         With the code `model_invalid` and a text for the publisher.
     """
-    file = graph.entry(weights)
-    graph.check(file, folder=weights if weights.is_dir() else None, max_bytes=max_bytes)
+    file = graph.entry(weights, name)
+    graph.check(file, folder=None if name is None else file.parent, max_bytes=max_bytes)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = False
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what matters comes back as an exception
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
@@ -122,7 +123,7 @@ def _refused(error: Exception) -> Refused:
     if found and found.group(1) == "INVALID_ARGUMENT":
         return Refused("invalid_input", f"the model does not take this input: {text}")
     if "bad_alloc" in text or "Failed to allocate memory" in text:
-        return Refused("fault", "the model needs more memory for this input than a worker may use")
+        return Refused("fault", _NO_MEMORY)
     return Refused("fault", f"the model failed on this input: {text}")
 
 

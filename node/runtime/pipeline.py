@@ -23,6 +23,7 @@ BATCH_SECONDS: Final = 0.010
 """A batch exists to share the fixed cost of a run. Where a row alone takes longer than this, waiting
 for other rows only delays the first answer, so such a model runs its requests one by one."""
 MAX_BATCH_BYTES: Final = 64 * 2**20
+_NO_MEMORY: Final = "the input needs more memory than a worker may have"
 
 Request = tuple[Run, bytes]
 Answer = tuple[Done, bytes] | tuple[Failed, bytes]
@@ -71,12 +72,7 @@ class Pipeline:
             except InputInvalid as error:
                 yield Failed(request.id, "invalid_input", str(error)), b""
             except MemoryError:
-                yield (
-                    Failed(
-                        request.id, "input_too_large", "the input needs more memory than a worker may use"
-                    ),
-                    b"",
-                )
+                yield Failed(request.id, "input_too_large", _NO_MEMORY), b""
             except Exception as error:  # a defect of the preprocessor must cost one request, not the worker
                 yield _defect(request, "preprocessor", error)
             else:

@@ -1,93 +1,61 @@
-"""The node's end of one worker: many requests in flight, none of them waited for past its deadline.
+"""The node's end of one worker: its sockets, its life and its end.
 
-Enters: payloads with deadlines. Leaves: a `RunResult`, or an error of `node/errors.py`. Every request
-ends exactly once: answered, late, cancelled, or failed with the worker. A request that is given up
-stays known until the worker has let go of it; a worker that does not let go within the grace period
-is killed.
+Enters: payloads with deadlines. Leaves: a `RunResult`, or an error of `node/errors.py`. What is in
+flight is kept by `flight.py`; this module connects it with the process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
+import os
+import signal
 import socket
-import time
 from collections.abc import Callable
-from typing import Final
-
-import msgspec
+from typing import Final, cast
 
 from node import errors
-from node.runtime import protocol
+from node.runtime import linux, protocol
+from node.runtime.flight import ERRORS, MAX_MESSAGE, Flight, Limits
 from node.runtime.plan import LoadPlan
-from node.runtime.protocol import Done, Failed, Loaded, LoadFailed, Run, Seen, Started, Terminate
-from node.types import LoadReport, Options, Payload, RunResult, RunTimings
+from node.runtime.protocol import Done, Failed, Loaded, LoadFailed, Started, Terminate
+from node.types import LoadReport, Options, Payload, RunResult
 
 log = logging.getLogger(__name__)
 
-ERRORS: Final[dict[str, type[errors.NodeError]]] = {
-    kind.code: kind
-    for kind in (
-        errors.InvalidInput, errors.InputTooLarge, errors.DeadlineExceeded, errors.ModelInvalid, errors.Fault,
-    )
-}  # fmt: skip
-"""What a worker may say; anything else becomes `Fault`."""
-MAX_MESSAGE: Final = 1000
-MAX_UNKNOWN: Final = 1000
 EXIT_STATUS_WAIT: Final = 0.25
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """Bounds of one worker's queue and patience; seconds and bytes."""
-
-    queue_depth: int = 256
-    queue_bytes: int = 256 * 2**20
-    grace: float = 0.5
-    longest: float = 30.0
-    """The longest deadline that a request may have."""
-
-
-class _Pending:
-    """A request that the worker still has. `future` is None once nobody waits for it."""
-
-    __slots__ = ("deadline", "future", "kill_at", "size")
-
-    def __init__(self, future: asyncio.Future[RunResult], deadline: float, size: int) -> None:
-        self.future: asyncio.Future[RunResult] | None = future
-        self.deadline, self.size = deadline, size
-        self.kill_at = 0.0
+KILL_WAIT: Final = 1.0
+CPU_RENEWAL: Final = 5.0
+CPU_RESERVE: Final = 60.0
 
 
 class Worker(asyncio.BufferedProtocol):
-    """One worker process. Made by `WorkerHost.spawn` only."""
+    """One worker process. Made by `WorkerHost.spawn` only.
+
+    Attributes
+    ----------
+    report : what the worker told when it had loaded its model.
+    alive : False from the moment on that no further request can be answered.
+    """
 
     report: LoadReport
-    pid: int
 
-    def __init__(self, *, number: int, limits: Limits, kill: Callable[[Worker], None]) -> None:
-        self.number, self.pid, self.alive = number, 0, True
-        self._limits, self._kill = limits, kill
+    def __init__(self, *, limits: Limits, kill: Callable[[int], None]) -> None:
+        self.pid, self.alive = 0, True
+        self._limits, self._kill_process = limits, kill
         self._loop = asyncio.get_running_loop()
-        self._clock = time.monotonic() - self._loop.time()
+        self._flight = Flight(limits=limits, send=self._send, terminate=self._terminate, kill=self.kill)
         self._receiver = protocol.Receiver(
             max_header=protocol.MAX_ANSWER_HEADER, max_body=protocol.MAX_ANSWER_BODY
         )
-        self._ids = itertools.count(1)
-        self._pending: dict[int, _Pending] = {}
-        self._queued_bytes = self._unknown = 0
-        self._outgoing: list[bytes | memoryview] = []
-        self._service_seconds = 0.005
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
         self._closing = False
         self._reason: str | None = None
+        self._threads = 1
+        self._cpu_renewed = float("-inf")
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._loaded: asyncio.Future[Loaded] = self._loop.create_future()
         self._exit: asyncio.Future[int] = self._loop.create_future()
-        self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._idle: asyncio.Event = asyncio.Event()
-        self._idle.set()
+        self._gone = asyncio.Event()
         self._on_death: list[Callable[[Worker], None]] = []
         self._transport: asyncio.Transport
         self._control: socket.socket
@@ -97,11 +65,14 @@ class Worker(asyncio.BufferedProtocol):
     @property
     def in_flight(self) -> int:
         """Requests that the worker has not answered yet."""
-        return len(self._pending)
+        return len(self._flight)
 
     def when_dead(self, callback: Callable[[Worker], None]) -> None:
-        """Have `callback` called once if the worker ends without having been closed."""
-        self._on_death.append(callback)
+        """Have `callback` called once if the worker ends, or has ended, without having been closed."""
+        if self._gone.is_set() and not self._closing:
+            self._loop.call_soon(callback, self)
+        else:
+            self._on_death.append(callback)
 
     async def run(self, payload: Payload, options: Options, *, deadline: float) -> RunResult:
         """Answer one request.
@@ -114,11 +85,15 @@ class Worker(asyncio.BufferedProtocol):
         ------
         InvalidInput, InputTooLarge, ModelInvalid, DeadlineExceeded, Overloaded, WorkerCrashed, Fault
         """
-        number, future = self._submit(payload, options, deadline)
+        if self._closing or not self.alive:
+            raise self._ended()
+        number, future = self._flight.submit(payload, options, deadline)
+        if self._loop.time() - self._cpu_renewed > CPU_RENEWAL:
+            self._renew_cpu(self._limits.longest)
         try:
             return await future
         except asyncio.CancelledError:
-            self._give_up([number])
+            self._flight.give_up([number])
             raise
 
     async def close(self, *, drain: float) -> None:
@@ -127,80 +102,65 @@ class Worker(asyncio.BufferedProtocol):
         if self.alive and drain > 0:
             try:
                 async with asyncio.timeout(drain):
-                    await self._idle.wait()
+                    await self._flight.idle.wait()
             except TimeoutError:
-                log.warning("worker %d: %d requests were not answered in time", self.pid, len(self._pending))
-        if self.alive:
-            self._transport.close()
-            if self._pending:
-                self.kill("it was closed")
-        try:
-            async with asyncio.timeout(self._limits.grace):
-                await asyncio.shield(self._gone)
-        except TimeoutError:
-            self.kill("it did not end when it was closed")
-            await self._gone
+                log.warning("worker %d: %d requests were not answered in time", self.pid, self.in_flight)
+        if self.alive and not self.in_flight:
+            self._transport.close()  # the worker reads the end of its socket, and ends
+            try:
+                async with asyncio.timeout(self._limits.grace):
+                    await self._gone.wait()
+            except TimeoutError:
+                pass
+        if not self._gone.is_set():
+            self.kill("it was closed")
+            await self._gone.wait()
 
     def kill(self, reason: str) -> None:
         """End the process at once; `reason` continues "The worker was ended because"."""
+        if self._gone.is_set():
+            return
         if self._reason is None:
             self._reason = reason
         self.alive = False
-        self._kill(self)
+        self._kill_process(self.pid)
+        self._loop.call_later(KILL_WAIT, self._kill_directly)
 
-    # -- loading, for the host
+    # -- what the host calls
+
+    def connect_control(self, control: socket.socket) -> None:
+        """Begin to listen on the control socket."""
+        self._control = control
+        self._loop.add_reader(control.fileno(), self._control_ready)
 
     async def started(self) -> None:
         """Wait until the process runs."""
         await asyncio.shield(self._started)
 
-    async def load(self, plan: LoadPlan) -> Loaded:
-        """Send the plan and wait for the report."""
+    async def load(self, plan: LoadPlan, *, timeout: float) -> Loaded:
+        """Send the plan and wait for the report. Raises what the worker says, and `TimeoutError`."""
+        self._threads = max(1, plan.threads)
+        self._renew_cpu(timeout)
         self._transport.write(protocol.frame(protocol.Load(plan)))
-        loaded = await asyncio.shield(self._loaded)
+        async with asyncio.timeout(timeout):
+            loaded = await asyncio.shield(self._loaded)
         self.report = loaded.report
         return loaded
 
-    # -- requests
+    def discard(self, reason: str) -> None:
+        """End a worker that never came to serve; nobody is told."""
+        self._closing = True
+        self.kill(reason)
 
-    def _submit(
-        self, payload: Payload, options: Options, deadline: float
-    ) -> tuple[int, asyncio.Future[RunResult]]:
-        if self._closing:
-            raise errors.Overloaded("The model is being unloaded; try again.", retry_after=0.1)
-        if not self.alive:
-            raise self._crashed()
-        now = self._loop.time()
-        if deadline <= now:
-            raise _late()
-        content = payload.content
-        size = len(content) if isinstance(content, bytes) else content.nbytes
-        if len(self._pending) >= self._limits.queue_depth or (
-            self._queued_bytes + size > self._limits.queue_bytes and self._pending
-        ):
-            wait = max(0.05, len(self._pending) * self._service_seconds)
-            raise errors.Overloaded(
-                f"{len(self._pending)} requests wait for this model already.", retry_after=round(wait, 2)
-            )
-        number, future = next(self._ids), self._loop.create_future()
-        order = Run(
-            number, payload.format, payload.encoding == "binary", options.top_k, options.threshold,
-            deadline + self._clock, now + self._clock,
-        )  # fmt: skip
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(protocol.frame(order, body_length=size))
-        self._outgoing.append(content)
-        self._pending[number] = _Pending(future, deadline, size)
-        self._queued_bytes += size
-        self._idle.clear()
-        if self._timer is None or deadline < self._timer_at:
-            self._wake_at(deadline)
-        return number, future
+    def exited(self, status: int) -> None:
+        """The forkserver reports the process's end (a signal's number below zero)."""
+        if not self._exit.done():
+            self._exit.set_result(status)
 
-    def _flush(self) -> None:
-        """Write all that one turn of the loop has gathered, large bodies without copying them."""
-        parts, self._outgoing = self._outgoing, []
+    # -- the flight's orders
+
+    def _send(self, parts: list[bytes | memoryview]) -> None:
+        """Write all that one turn of the loop has gathered at once, but large bodies without a copy."""
         if not self.alive:
             return
         small: list[bytes | memoryview] = []
@@ -214,107 +174,32 @@ class Worker(asyncio.BufferedProtocol):
         if small:
             self._transport.write(b"".join(small))
 
-    def _settle(self, number: int) -> _Pending | None:
-        pending = self._pending.pop(number, None)
-        if pending is None:
-            self._unknown += 1
-            if self._unknown > MAX_UNKNOWN:
-                raise protocol.FrameInvalid("answers to requests that were never sent")
-            return None
-        self._queued_bytes -= pending.size
-        if not self._pending:
-            self._idle.set()
-        return pending
-
-    def _done(self, message: Done, body: bytes) -> None:
-        pending = self._settle(message.id)
-        if pending is None or pending.future is None or pending.future.done():
-            return
-        timings = RunTimings(message.preprocessing, message.inference, message.postprocessing, message.queue)
-        busy = (message.preprocessing + message.inference + message.postprocessing) * 1e-3
-        self._service_seconds += (busy - self._service_seconds) * 0.05
-        pending.future.set_result(RunResult(msgspec.Raw(body), timings, message.entropy))
-
-    def _failed(self, message: Failed) -> None:
-        pending = self._settle(message.id)
-        if pending is None or pending.future is None or pending.future.done():
-            return
-        kind = ERRORS.get(message.code, errors.Fault)
-        pending.future.set_exception(kind(message.message[:MAX_MESSAGE]))
-
-    # -- time
-
-    def _wake_at(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = when
-        self._timer = self._loop.call_at(when, self._tick)
-
-    def _tick(self) -> None:
-        """Give up what is late, kill a worker that holds on to what was given up, set the next timer."""
-        self._timer = None
-        now = self._loop.time() + 0.001  # timers may fire up to the clock's resolution early
-        late = [
-            number for number, pending in self._pending.items() if pending.future and pending.deadline <= now
-        ]
-        for number in late:
-            future = self._pending[number].future
-            if future is not None and not future.done():
-                future.set_exception(_late())
-        if late:
-            self._give_up(late)
-        given_up = [pending.kill_at for pending in self._pending.values() if pending.future is None]
-        if any(kill_at <= now for kill_at in given_up):
-            self.kill("a run did not end at its deadline")
-            return
-        waiting = [pending.deadline for pending in self._pending.values() if pending.future is not None]
-        if given_up or waiting:
-            self._wake_at(min(given_up + waiting))
-
-    def _give_up(self, numbers: list[int]) -> None:
-        """Nobody waits for these any more: have the worker drop or end them."""
-        numbers = [number for number in numbers if number in self._pending]
-        for number in numbers:
-            pending = self._pending[number]
-            pending.future = None
-            # A client that leaves early does not shorten what the model may take; a deadline ends it.
-            pending.kill_at = max(self._loop.time(), pending.deadline) + self._limits.grace
-        for at in range(0, len(numbers), protocol.CONTROL_IDS):
-            try:
-                self._control.send(protocol.control(Terminate(numbers[at : at + protocol.CONTROL_IDS])))
-            except OSError:
-                break  # full or gone: `kill_at` decides
-
-    def _seen(self, seen: Seen) -> None:
-        """The worker lives, and these wait behind others, whose own deadlines bound the wait."""
-        for number in seen.waiting:
-            pending = self._pending.get(number)
-            if pending is not None and pending.future is None:
-                pending.kill_at = pending.deadline + self._limits.longest + self._limits.grace
-
-    # -- the connection
-
-    def connect_control(self, control: socket.socket) -> None:
-        """Begin to listen on the control socket."""
-        self._control = control
-        self._loop.add_reader(control.fileno(), self._control_ready)
-
-    def _control_ready(self) -> None:
+    def _terminate(self, ids: list[int]) -> None:
         try:
-            raw = self._control.recv(protocol.MAX_CONTROL)
-            if raw:
-                self._seen(protocol.read_seen(raw))
-            else:
-                self._loop.remove_reader(self._control.fileno())
-        except BlockingIOError:
-            return
+            self._control.send(protocol.control(Terminate(ids)))
         except OSError:
-            self._loop.remove_reader(self._control.fileno())
-        except protocol.FrameInvalid as error:
-            self._broken(error)
+            log.debug("worker %d: its control socket is full or gone; the grace period decides", self.pid)
+
+    def _renew_cpu(self, seconds: float) -> None:
+        """Move the worker's CPU limit: a stopgap should this process be too busy to end a run itself.
+
+        It is set from outside, because a worker may not change its own limits.
+        """
+        self._cpu_renewed = self._loop.time()
+        try:
+            linux.limit_cpu(self.pid, seconds=seconds * self._threads + CPU_RESERVE)
+        except (OSError, ValueError) as error:
+            log.debug("worker %d: no CPU limit: %s", self.pid, error)
+
+    def _kill_directly(self) -> None:
+        if not self._gone.is_set() and not self._exit.done() and self.pid:
+            log.error("worker %d: the forkserver did not end it", self.pid)
+            os.kill(self.pid, signal.SIGKILL)  # not reaped yet, so the pid is still this worker's
+
+    # -- the sockets
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment] - a socket gives a Transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         return self._receiver.space()
@@ -324,9 +209,9 @@ class Worker(asyncio.BufferedProtocol):
         try:
             for message, body in self._receiver.answers():
                 if type(message) is Done:
-                    self._done(message, body)
+                    self._flight.done(message, body)
                 elif type(message) is Failed:
-                    self._failed(message)
+                    self._flight.failed(message)
                 else:
                     self._loading(message)
         except protocol.FrameInvalid as error:
@@ -338,24 +223,35 @@ class Worker(asyncio.BufferedProtocol):
         elif isinstance(message, Loaded) and not self._loaded.done():
             self._loaded.set_result(message)
         elif isinstance(message, LoadFailed) and not self._loaded.done():
-            kind = ERRORS.get(message.code, errors.Fault)
-            self._loaded.set_exception(kind(message.message[:MAX_MESSAGE]))
+            self._loaded.set_exception(ERRORS.get(message.code, errors.Fault)(message.message[:MAX_MESSAGE]))
+            self._loaded.exception()  # whoever asked for the load may have left
         else:
             raise protocol.FrameInvalid(f"unexpected {type(message).__name__}")
+
+    def _control_ready(self) -> None:
+        try:
+            raw = self._control.recv(protocol.MAX_CONTROL)
+            if raw:
+                self._flight.seen(protocol.read_seen(raw))
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        except protocol.FrameInvalid as error:
+            self._broken(error)
+        self._loop.remove_reader(self._control.fileno())
 
     def _broken(self, error: protocol.FrameInvalid) -> None:
         log.error("worker %d broke the protocol: %s", self.pid, error)
         self.kill("it broke the protocol")
         self._transport.abort()
 
+    # -- the end
+
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.alive = False
-        self._end_task = self._loop.create_task(self._end())
-
-    def exited(self, status: int) -> None:
-        """The forkserver reports the process's end (a signal's number below zero)."""
-        if not self._exit.done():
-            self._exit.set_result(status)
+        self._ending = self._loop.create_task(self._end())
 
     async def _end(self) -> None:
         """The socket is closed: learn why, fail what is in flight, and tell who asked to be told."""
@@ -363,50 +259,37 @@ class Worker(asyncio.BufferedProtocol):
             async with asyncio.timeout(EXIT_STATUS_WAIT):
                 await asyncio.shield(self._exit)
         except TimeoutError:
-            self._kill(self)
-        if self._timer is not None:
-            self._timer.cancel()
+            self._kill_process(self.pid)
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
-        pending, self._pending = self._pending, {}
-        self._queued_bytes = 0
-        self._idle.set()
-        error = self._crashed()
-        for entry in pending.values():
-            if entry.future is not None and not entry.future.done():
-                entry.future.set_exception(error)
+        self._flight.end(self._ended)
         for future in (self._started, self._loaded):
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(self._ended())
                 future.exception()  # nobody may be waiting for it
-        if not self._gone.done():
-            self._gone.set_result(None)
+        self._gone.set()
         if not self._closing:
-            log.error("worker %d: %s", self.pid, error.message)
+            log.error("worker %d: %s", self.pid, self._ended().message)
             for callback in self._on_death:
                 callback(self)
 
-    def _crashed(self) -> errors.WorkerCrashed:
+    def _ended(self) -> errors.NodeError:
+        if self._closing and self._reason in {None, "it was closed"}:
+            return errors.Overloaded("The model was unloaded meanwhile; try again.", retry_after=0.1)
         status = self._exit.result() if self._exit.done() else None
-        return errors.WorkerCrashed(f"The model's worker {_how(status, self._reason)}; it is being replaced.")
+        return errors.WorkerCrashed(f"The model's worker {_how(status, self._reason)}; try again.")
 
 
 def _how(status: int | None, reason: str | None) -> str:
-    import signal
-
     if reason is not None:
         return f"was ended because {reason}"
     if status is None:
         return "is gone"
-    if status < 0:
-        try:
-            name = signal.Signals(-status).name
-        except ValueError:
-            name = f"signal {-status}"
-        hint = {"SIGKILL": " (out of memory?)", "SIGXCPU": " (it used up its CPU time)"}.get(name, "")
-        return f"died of {name}{hint}"
-    return f"exited with status {status}"
-
-
-def _late() -> errors.DeadlineExceeded:
-    return errors.DeadlineExceeded("The model did not answer within the request's time.")
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    hint = {"SIGKILL": " (out of memory?)", "SIGXCPU": " (it had used up its CPU time)"}.get(name, "")
+    return f"died of {name}{hint}"

@@ -25,9 +25,10 @@ LISTENER_STACK: Final = 256 * 2**10
 
 def preload() -> None:
     """Import whatever a worker may come to need; runs in the forkserver."""
-    from node.runtime import loading
+    from node.runtime import loading, sandbox
 
     loading.preload()
+    sandbox.code_paths()
     threading.stack_size(LISTENER_STACK)
 
 
@@ -135,14 +136,14 @@ class Server:
     def run(self) -> None:
         """Serve until the node closes its end."""
         while True:
-            requests = [order for order in self._receiver.orders() if isinstance(order[0], Run)]
+            requests = [(order, body) for order, body in self._receiver.orders() if isinstance(order, Run)]
             at = 0
             while at < len(requests):
                 size = self._pipeline.batch_size
-                self._answer(requests[at : at + size])  # type: ignore[arg-type] - narrowed just above
+                self._answer(requests[at : at + size])
                 at += size
             if requests:
-                self._watch.forget(through=requests[-1][0].id)  # type: ignore[union-attr]
+                self._watch.forget(through=requests[-1][0].id)
                 requests.clear()
             count = self._data.recv_into(self._receiver.space())
             if count == 0:

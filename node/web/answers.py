@@ -11,12 +11,13 @@ from multidict import CIMultiDict
 
 from node.types import PERPETUAL, CatalogueEntry, InferenceResult, License, Offer
 from node.web import schemas
+from node.web.problems import ALWAYS
 
 if TYPE_CHECKING:
     from node.flows.browse import ModelDetail
 
 _encode: Final = msgspec.json.Encoder().encode
-_JSON: Final = "application/json"
+_HEADERS: Final[CIMultiDict[str]] = CIMultiDict({hdrs.CONTENT_TYPE: "application/json"} | ALWAYS)
 
 
 def json(content: msgspec.Struct, *, status: int = 200) -> web.Response:
@@ -26,8 +27,7 @@ def json(content: msgspec.Struct, *, status: int = 200) -> web.Response:
 
 def encoded(content: bytes, *, status: int = 200) -> web.Response:
     """Finished JSON as an answer."""
-    headers: CIMultiDict[str] = CIMultiDict({hdrs.CONTENT_TYPE: _JSON})
-    return web.Response(body=content, status=status, headers=headers)
+    return web.Response(body=content, status=status, headers=_HEADERS.copy())
 
 
 _text: Final = lru_cache(maxsize=256)(str)

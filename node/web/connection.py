@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from node.errors import Fault, HeadersTooLarge, Malformed, NodeError
 from node.web.keys import EDGE
-from node.web.problems import ALWAYS, problem_response
+from node.web.problems import ALWAYS, new_request_id, problem_response
 
 _TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -42,6 +41,8 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._messages or self._request_in_progress:
             self._disarm()
+            if self._messages and self._current_request is not None:
+                self._fail_broken_body(self._current_request)
         elif self._headers_timer is None and data and self._waiter is not None:
             self._arm()  # the first bytes of a further request on this connection
 
@@ -69,10 +70,16 @@ class Connection(RequestHandler):
         else:
             _log.error("unexpected error outside a handler", exc_info=exc)
             error = Fault("The node failed on this request.")
-        response = problem_response(error, request_id=os.urandom(8).hex())
+        response = problem_response(error, request_id=new_request_id())
         response.headers.update(ALWAYS)
         response.force_close()
         return response
+
+    def _fail_broken_body(self, request: web.BaseRequest) -> None:
+        """Tell the handler that reads a body when its framing broke: aiohttp would let it wait."""
+        if isinstance(self._messages[-1][0], _ErrInfo) and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("broken framing"))
+            request.content.feed_eof()  # nothing more can be read off before the connection is closed
 
     def _arm(self) -> None:
         self._headers_timer = self._loop.call_later(self._headers_seconds, self._headers_overdue)

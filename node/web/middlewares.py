@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -19,7 +19,13 @@ from node import logs
 from node.errors import Fault, NodeError
 from node.web import metrics
 from node.web.keys import EDGE, EXCHANGE, Edge, Exchange
-from node.web.problems import ALWAYS, from_http_exception, problem_response
+from node.web.problems import (
+    ALWAYS,
+    from_http_exception,
+    new_request_id,
+    problem_response,
+    status_of,
+)
 
 REQUEST_ID: Final = "X-Request-ID"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
@@ -35,7 +41,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     state = ours.state
     begun = ours.clock()
     given = request.headers.get(REQUEST_ID)
-    request_id = given if given is not None and _SANE_ID.fullmatch(given) else os.urandom(8).hex()
+    request_id = given if given is not None and _SANE_ID.fullmatch(given) else new_request_id()
     exchange = Exchange(request_id, ours.proxies.client(request))
     request[EXCHANGE] = exchange
     state.running += 1
@@ -74,16 +80,16 @@ async def _answer(
         raise
     except Exception:
         _log.exception("unexpected error", extra={"fields": {"request_id": exchange.request_id}})
-        return _failed(
-            Fault("The node failed on this request; its operator finds the cause under this request_id."),
-            exchange,
-        )
+        exchange.code = Fault.code
+        fault = Fault("The node failed on this request; its operator finds the cause under this request_id.")
+        return problem_response(fault, request_id=exchange.request_id)
 
 
 def _failed(error: NodeError, exchange: Exchange) -> web.Response:
     exchange.code = error.code
-    if error.__cause__ is not None:
-        _log.debug("refused with %s", error.code, exc_info=error)
+    if status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
+        fields = {"request_id": exchange.request_id}
+        _log.error("failed with %s", error.code, exc_info=error, extra={"fields": fields})
     return problem_response(error, request_id=exchange.request_id)
 
 
@@ -92,9 +98,10 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     ours = request.app[EDGE]
     headers = response.headers
     headers[REQUEST_ID] = request[EXCHANGE].request_id
-    for name, value in ALWAYS.items():
-        headers.setdefault(name, value)
-    if ours.https:
+    if hdrs.SERVER not in headers:  # our own JSON answers begin with them
+        for name, value in ALWAYS.items():
+            headers.setdefault(name, value)
+    if ours.https or ours.proxies.https(request):
         headers["Strict-Transport-Security"] = "max-age=31536000"
     ours.cors.stamp(request.headers.get(hdrs.ORIGIN), headers)
     if ours.state.draining:

@@ -51,6 +51,12 @@ class TrustedProxies:
                 break
         return client
 
+    def https(self, request: web.BaseRequest) -> bool:
+        """Whether a trusted proxy says that the client came over https."""
+        if not self._networks or not self._trusts(request.remote or "-"):
+            return False
+        return request.headers.get(hdrs.X_FORWARDED_PROTO, "").rpartition(",")[2].strip().lower() == "https"
+
     def _trusts(self, text: str) -> bool:
         address = _parse(text)
         return address is not None and any(

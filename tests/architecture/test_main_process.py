@@ -16,7 +16,7 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_the_node_starts_without_array_libraries_and_without_web3() -> None:
-    loaded = modules_after("import node.app")
+    loaded = modules_after("import node.app, node.parts")
     assert not loaded & {*NEVER, *LATE}
 
 

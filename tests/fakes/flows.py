@@ -195,9 +195,12 @@ class FakeServeContent:
 class FakeReadiness:
     parts: dict[str, str] = field(default_factory=lambda: {"chain": "ok", "store": "ok", "workers": "ok"})
     asked: int = 0
+    fail_with: Exception | None = None
 
     async def __call__(self) -> dict[str, str]:
         self.asked += 1
+        if self.fail_with is not None:
+            raise self.fail_with
         return self.parts
 
 

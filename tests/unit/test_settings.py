@@ -23,7 +23,7 @@ def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> Non
 
 
 def test_the_settings_page_is_the_one_that_the_example_gives() -> None:
-    script = ROOT / "scripts/generate-settings-page"
+    script = ROOT / "scripts/settings_page"
     loader = importlib.machinery.SourceFileLoader("settings_page", str(script))
     spec = importlib.util.spec_from_loader("settings_page", loader)
     assert spec is not None
@@ -44,12 +44,13 @@ def test_lists_are_split_at_commas_and_empty_texts_mean_the_default() -> None:
         {
             "AVALANCHE_RPC_URL": "http://a, http://b,",
             "SERVE_MODELS": "all",
+            "PUBLISHERS": "any",
             "DATA_DIR": "",
             "CORS_ORIGINS": "",
         }
     )
     assert found.avalanche_rpc_url == ("http://a", "http://b")
-    assert found.serve_models == ("all",)
+    assert (found.serve_models, found.publishers) == (("all",), ("any",))
     assert found.data_dir == settings.Settings().data_dir
 
 
@@ -61,6 +62,7 @@ def test_lists_are_split_at_commas_and_empty_texts_mean_the_default() -> None:
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL='loud'"),
         ({"CONTRACT_ADDRESS": "0x12"}, "CONTRACT_ADDRESS='0x12'"),
         ({"OPERATORS": "0x12"}, "OPERATORS='0x12'"),
+        ({"PUBLISHERS": "anyone"}, "PUBLISHERS='anyone'"),
         ({"MAX_MODELS_IN_MEMORY": "0"}, "MAX_MODELS_IN_MEMORY='0'"),
         ({"SESSION_TTL": "901"}, "SESSION_TTL='901'"),
         ({"PROT": "1"}, "did you mean PORT"),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ERC721 } from "@openzeppelin/contracts/token/ERC721/ERC721.sol";
-import { ERC2981 } from "@openzeppelin/contracts/token/common/ERC2981.sol";
-import { ILonja } from "../interfaces/ILonja.sol";
-import { Errors } from "../libraries/Errors.sol";
+import {ERC721} from "@openzeppelin/contracts/token/ERC721/ERC721.sol";
+import {ERC2981} from "@openzeppelin/contracts/token/common/ERC2981.sol";
+import {ILonja} from "../interfaces/ILonja.sol";
+import {Errors} from "../libraries/Errors.sol";
 
 /// @title Models as tokens: their revisions, offers, pauses and royalties.
 abstract contract Catalogue is ILonja, ERC721, ERC2981 {

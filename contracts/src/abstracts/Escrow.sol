@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import { ReentrancyGuard } from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
-import { ILonja } from "../interfaces/ILonja.sol";
-import { Errors } from "../libraries/Errors.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
+import {ILonja} from "../interfaces/ILonja.sol";
+import {Errors} from "../libraries/Errors.sol";
 
 /// @title Money: prices held until they are earned, paid out only when asked for.
 /// @dev Each purchase stands for itself: what its seller has been credited, plus what is still held, is its
@@ -50,7 +50,6 @@ abstract contract Escrow is ILonja, ReentrancyGuard {
     /// @inheritdoc ILonja
     function withdrawTo(address currency, address to) public override nonReentrant {
         Account storage account = _accounts[msg.sender][currency];
-        uint256 count = account.open.length;
         (uint256 first, uint256 end) = _nextStep(account);
         for (uint256 i = end; i > first; --i) {
             _settle(account.open[i - 1]);
@@ -61,7 +60,7 @@ abstract contract Escrow is ILonja, ReentrancyGuard {
         if (amount != 0) {
             emit Withdrawn(msg.sender, currency, to, amount);
             _pay(currency, to, amount);
-        } else if (count <= MAX_SETTLED) {
+        } else if (account.open.length <= MAX_SETTLED) {
             // With more open purchases the next call may find something: this one must count as a step.
             revert Errors.Lonja_NothingToWithdraw(msg.sender, currency);
         }
@@ -145,7 +144,7 @@ abstract contract Escrow is ILonja, ReentrancyGuard {
         uint256 earned = _earned(deposit);
         _accounts[deposit.seller][deposit.currency].balance += earned - deposit.settled;
         if (earned == deposit.price) _close(deposit, key);
-        else deposit.settled = uint128(earned);
+        else deposit.settled = uint128(earned); // less than the price, which has 128 bits
     }
 
     function _close(Deposit storage deposit, bytes32 key) private {
@@ -162,7 +161,7 @@ abstract contract Escrow is ILonja, ReentrancyGuard {
 
     function _pay(address currency, address to, uint256 amount) private {
         if (currency == address(0)) {
-            (bool accepted,) = to.call{ value: amount }("");
+            (bool accepted,) = to.call{value: amount}("");
             if (!accepted) revert Errors.Lonja_TransferFailed(to, amount);
             return;
         }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ILonja } from "../interfaces/ILonja.sol";
-import { Errors } from "../libraries/Errors.sol";
-import { Catalogue } from "./Catalogue.sol";
-import { Escrow } from "./Escrow.sol";
+import {ILonja} from "../interfaces/ILonja.sol";
+import {Errors} from "../libraries/Errors.sol";
+import {Catalogue} from "./Catalogue.sol";
+import {Escrow} from "./Escrow.sol";
 
 /// @title Licenses: bought, given, granted, extended, revoked.
 /// @dev The periods of a license follow each other without a gap, whoever paid for which: each begins where
@@ -61,9 +61,7 @@ abstract contract Licenses is Catalogue, Escrow {
             deposit.end = end;
             _open(_key(tokenId, licensee, _takePlace(license, tokenId, licensee)), deposit);
         }
-        emit LicensePurchased(
-            tokenId, licensee, msg.sender, offerId, terms.currency, terms.price, expiresAt
-        );
+        emit LicensePurchased(tokenId, licensee, msg.sender, offerId, terms.currency, terms.price, expiresAt);
     }
 
     /// @inheritdoc ILonja
@@ -119,9 +117,7 @@ abstract contract Licenses is Catalogue, Escrow {
     function licenseOf(address licensee, uint256 tokenId) external view override returns (License memory) {
         LicenseState storage license = _licenses[tokenId][licensee];
         uint64 expiresAt = license.expiresAt;
-        return License(
-            expiresAt, license.grantedUntil, block.timestamp < expiresAt, license.irrevocableFrom
-        );
+        return License(expiresAt, license.grantedUntil, block.timestamp < expiresAt, license.irrevocableFrom);
     }
 
     /// @inheritdoc ILonja

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ILonja } from "../../src/interfaces/ILonja.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
 
 /// @title An account that buys, and does something else when it is paid.
 abstract contract BuyingReceiver {
@@ -12,7 +12,7 @@ abstract contract BuyingReceiver {
     }
 
     function buy(uint256 tokenId, uint256 offerId, uint256 value) external {
-        LONJA.purchaseLicense{ value: value }(tokenId, offerId, address(this));
+        LONJA.purchaseLicense{value: value}(tokenId, offerId, address(this));
     }
 
     function withdraw() external {
@@ -26,7 +26,7 @@ abstract contract BuyingReceiver {
 
 /// @title Cannot receive the native coin.
 contract RefusingReceiver is BuyingReceiver {
-    constructor(ILonja lonja) payable BuyingReceiver(lonja) { }
+    constructor(ILonja lonja) payable BuyingReceiver(lonja) {}
 }
 
 /// @title Calls the market again when it is paid, and keeps what became of it.
@@ -36,7 +36,7 @@ contract ReentrantReceiver is BuyingReceiver {
     bytes public answer;
     bytes public data = abi.encodeCall(ILonja.withdraw, (address(0)));
 
-    constructor(ILonja lonja) payable BuyingReceiver(lonja) { }
+    constructor(ILonja lonja) payable BuyingReceiver(lonja) {}
 
     function setData(bytes calldata data_) external {
         data = data_;

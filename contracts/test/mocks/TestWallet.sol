@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { IERC1271 } from "@openzeppelin/contracts/interfaces/IERC1271.sol";
-import { ECDSA } from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
 /// @title The least smart account: one key owns it, may be replaced, signs for it (EIP-1271) and makes its
 /// calls. For tests.
@@ -13,7 +13,7 @@ contract TestWallet is IERC1271 {
         owner = owner_;
     }
 
-    receive() external payable { }
+    receive() external payable {}
 
     function setOwner(address owner_) external {
         require(msg.sender == owner, "not the owner");
@@ -22,12 +22,17 @@ contract TestWallet is IERC1271 {
 
     function execute(address target, uint256 value, bytes calldata data) external returns (bytes memory) {
         require(msg.sender == owner, "not the owner");
-        (bool accepted, bytes memory answer) = target.call{ value: value }(data);
+        (bool accepted, bytes memory answer) = target.call{value: value}(data);
         require(accepted, "the call reverted");
         return answer;
     }
 
-    function isValidSignature(bytes32 hash, bytes calldata signature) external view override returns (bytes4) {
+    function isValidSignature(bytes32 hash, bytes calldata signature)
+        external
+        view
+        override
+        returns (bytes4)
+    {
         (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecover(hash, signature);
         bool valid = problem == ECDSA.RecoverError.NoError && signer == owner;
         return valid ? IERC1271.isValidSignature.selector : bytes4(0xffffffff);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ILonja } from "../../src/interfaces/ILonja.sol";
-import { Errors } from "../../src/libraries/Errors.sol";
-import { Base } from "../Base.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
+import {Errors} from "../../src/libraries/Errors.sol";
+import {Base} from "../Base.sol";
 
 contract GrantLicenseTest is Base {
     function test_RevertGiven_NoSuchModel() external {
@@ -29,9 +29,7 @@ contract GrantLicenseTest is Base {
     function test_RevertWhen_TheDurationIsTooLong() external {
         // it should revert
         uint64 most = lonja.MAX_DURATION();
-        vm.expectRevert(
-            abi.encodeWithSelector(Errors.Lonja_DurationTooLong.selector, type(uint64).max, most)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_DurationTooLong.selector, type(uint64).max, most));
         _grant(type(uint64).max);
         _grant(most);
         vm.assertEq(_license().expiresAt, NOW + most);
@@ -40,9 +38,7 @@ contract GrantLicenseTest is Base {
     function test_RevertGiven_TheLicenseIsPerpetual() external {
         // it should revert
         _buy(licensee, PERPETUAL, licensee);
-        vm.expectRevert(
-            abi.encodeWithSelector(Errors.Lonja_LicensePerpetual.selector, TOKEN_ID, licensee)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_LicensePerpetual.selector, TOKEN_ID, licensee));
         _grant(1 days);
     }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ILonja } from "../../src/interfaces/ILonja.sol";
-import { Base } from "../Base.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
+import {Base} from "../Base.sol";
 
 contract LicenseOfTest is Base {
     function test_GivenNoSuchModel() external view {
@@ -69,9 +69,7 @@ contract LicenseOfTest is Base {
     function _assertNone(address account, uint256 tokenId) private view {
         ILonja.License memory none;
         vm.assertFalse(lonja.hasValidLicense(account, tokenId));
-        vm.assertEq(
-            keccak256(abi.encode(lonja.licenseOf(account, tokenId))), keccak256(abi.encode(none))
-        );
+        vm.assertEq(keccak256(abi.encode(lonja.licenseOf(account, tokenId))), keccak256(abi.encode(none)));
         vm.assertEq(lonja.purchasesOf(account, tokenId).length, 0);
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ILonja } from "../../src/interfaces/ILonja.sol";
-import { Errors } from "../../src/libraries/Errors.sol";
-import { Base } from "../Base.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
+import {Errors} from "../../src/libraries/Errors.sol";
+import {Base} from "../Base.sol";
 
 contract PauseSalesTest is Base {
     function test_RevertGiven_NoSuchModel() external {
@@ -37,7 +37,7 @@ contract PauseSalesTest is Base {
         // it should refuse purchases
         vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_SalesPaused.selector, TOKEN_ID));
         vm.prank(licensee);
-        lonja.purchaseLicense{ value: 30 ether }(TOKEN_ID, DATED, licensee);
+        lonja.purchaseLicense{value: 30 ether}(TOKEN_ID, DATED, licensee);
 
         // it should leave licenses and grants possible
         vm.assertTrue(_holds());

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
-import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import { ILonja } from "../../src/interfaces/ILonja.sol";
-import { Errors } from "../../src/libraries/Errors.sol";
-import { Base } from "../Base.sol";
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
+import {Errors} from "../../src/libraries/Errors.sol";
+import {Base} from "../Base.sol";
 import {
-    BonusToken, FalseToken, FeeToken, LyingToken, MintableToken, SilentToken
+    BonusToken,
+    FalseToken,
+    FeeToken,
+    LyingToken,
+    MintableToken,
+    SilentToken
 } from "../mocks/HostileTokens.sol";
 
 contract PurchaseLicenseTest is Base {
@@ -30,7 +35,7 @@ contract PurchaseLicenseTest is Base {
         // it should revert
         vm.expectRevert(Errors.Lonja_LicenseeZero.selector);
         vm.prank(giver);
-        lonja.purchaseLicense{ value: 30 ether }(TOKEN_ID, DATED, address(0));
+        lonja.purchaseLicense{value: 30 ether}(TOKEN_ID, DATED, address(0));
     }
 
     // ------------------------------------------------------------------------------------ the native coin
@@ -39,11 +44,9 @@ contract PurchaseLicenseTest is Base {
         // it should revert
         for (uint256 i; i < 3; ++i) {
             uint256 value = [0, 30 ether - 1, 30 ether + 1][i];
-            vm.expectRevert(
-                abi.encodeWithSelector(Errors.Lonja_PaymentMismatch.selector, 30 ether, value)
-            );
+            vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_PaymentMismatch.selector, 30 ether, value));
             vm.prank(licensee);
-            lonja.purchaseLicense{ value: value }(TOKEN_ID, DATED, licensee);
+            lonja.purchaseLicense{value: value}(TOKEN_ID, DATED, licensee);
         }
         vm.assertFalse(_holds());
     }
@@ -51,9 +54,7 @@ contract PurchaseLicenseTest is Base {
     function test_WhenTheValueIsThePrice() external {
         // it should emit LicensePurchased
         vm.expectEmit();
-        emit ILonja.LicensePurchased(
-            TOKEN_ID, licensee, licensee, DATED, NATIVE, 30 ether, NOW + 30 days
-        );
+        emit ILonja.LicensePurchased(TOKEN_ID, licensee, licensee, DATED, NATIVE, 30 ether, NOW + 30 days);
         _buy(licensee, DATED, licensee);
 
         // it should license the licensee until the end of the period
@@ -81,7 +82,7 @@ contract PurchaseLicenseTest is Base {
         // it should revert
         vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_PaymentMismatch.selector, 0, 1));
         vm.prank(licensee);
-        lonja.purchaseLicense{ value: 1 }(TOKEN_ID, IN_TOKEN, licensee);
+        lonja.purchaseLicense{value: 1}(TOKEN_ID, IN_TOKEN, licensee);
     }
 
     function test_RevertWhen_TheBuyerHasNotApproved() external {
@@ -155,7 +156,7 @@ contract PurchaseLicenseTest is Base {
         for (uint256 offerId = FREE; offerId <= FREE_PERPETUAL; ++offerId) {
             vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_PaymentMismatch.selector, 0, 1));
             vm.prank(licensee);
-            lonja.purchaseLicense{ value: 1 }(TOKEN_ID, offerId, licensee);
+            lonja.purchaseLicense{value: 1}(TOKEN_ID, offerId, licensee);
         }
     }
 
@@ -228,11 +229,9 @@ contract PurchaseLicenseTest is Base {
     function test_RevertGiven_TheLicenseIsPerpetual() external {
         // it should revert
         _buy(licensee, PERPETUAL, licensee);
-        vm.expectRevert(
-            abi.encodeWithSelector(Errors.Lonja_LicensePerpetual.selector, TOKEN_ID, licensee)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_LicensePerpetual.selector, TOKEN_ID, licensee));
         vm.prank(licensee);
-        lonja.purchaseLicense{ value: 30 ether }(TOKEN_ID, DATED, licensee);
+        lonja.purchaseLicense{value: 30 ether}(TOKEN_ID, DATED, licensee);
     }
 
     function test_GivenAGrantedPeriodStillRuns() external {
@@ -254,7 +253,7 @@ contract PurchaseLicenseTest is Base {
         // it should revert
         _expectTooMany(8);
         vm.prank(giver);
-        lonja.purchaseLicense{ value: 30 ether }(TOKEN_ID, DATED, licensee);
+        lonja.purchaseLicense{value: 30 ether}(TOKEN_ID, DATED, licensee);
 
         // it should take the licensee's own when others have filled their part
         for (uint256 i; i < 8; ++i) {
@@ -262,14 +261,14 @@ contract PurchaseLicenseTest is Base {
         }
         _expectTooMany(16);
         vm.prank(licensee);
-        lonja.purchaseLicense{ value: 30 ether }(TOKEN_ID, DATED, licensee);
+        lonja.purchaseLicense{value: 30 ether}(TOKEN_ID, DATED, licensee);
         vm.assertEq(lonja.purchasesOf(licensee, TOKEN_ID).length, 16);
 
         // it should make place as purchases run out
         vm.warp(NOW + 30 days - 1);
         _expectTooMany(16);
         vm.prank(licensee);
-        lonja.purchaseLicense{ value: 30 ether }(TOKEN_ID, DATED, licensee);
+        lonja.purchaseLicense{value: 30 ether}(TOKEN_ID, DATED, licensee);
         vm.warp(NOW + 30 days);
         _buy(licensee, DATED, licensee);
         vm.assertEq(lonja.purchasesOf(licensee, TOKEN_ID).length, 16);

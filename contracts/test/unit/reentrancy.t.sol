@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ReentrancyGuard } from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
-import { ILonja } from "../../src/interfaces/ILonja.sol";
-import { Base } from "../Base.sol";
-import { ReentrantReceiver } from "../mocks/HostileReceivers.sol";
-import { HookToken } from "../mocks/HostileTokens.sol";
+import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
+import {Base} from "../Base.sol";
+import {ReentrantReceiver} from "../mocks/HostileReceivers.sol";
+import {HookToken} from "../mocks/HostileTokens.sol";
 
 contract ReentrancyTest is Base {
     bytes private refused = abi.encodeWithSelector(ReentrancyGuard.ReentrancyGuardReentrantCall.selector);
@@ -92,7 +92,7 @@ contract ReentrancyTest is Base {
 
     /// @dev A receiver to which 30 coins are owed.
     function _refunded() private returns (ReentrantReceiver buyer) {
-        buyer = new ReentrantReceiver{ value: 30 ether }(lonja);
+        buyer = new ReentrantReceiver{value: 30 ether}(lonja);
         buyer.buy(TOKEN_ID, DATED, 30 ether);
         vm.prank(publisher);
         lonja.revokeLicense(TOKEN_ID, address(buyer));

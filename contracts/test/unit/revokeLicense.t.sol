@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ILonja } from "../../src/interfaces/ILonja.sol";
-import { Errors } from "../../src/libraries/Errors.sol";
-import { Base } from "../Base.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
+import {Errors} from "../../src/libraries/Errors.sol";
+import {Base} from "../Base.sol";
 
 contract RevokeLicenseTest is Base {
     function test_RevertGiven_NoSuchModel() external {
@@ -116,7 +116,9 @@ contract RevokeLicenseTest is Base {
         emit ILonja.LicenseRevoked(TOKEN_ID, licensee, licensee, NATIVE, 20 ether);
         vm.expectEmit();
         emit ILonja.LicenseRevoked(TOKEN_ID, licensee, stranger, NATIVE, 365 ether);
+        vm.recordLogs();
         _revoke();
+        vm.assertEq(vm.getRecordedLogs().length, 2);
 
         // it should refund each payer its own unearned rest in its own currency
         vm.assertEq(lonja.withdrawable(giver, address(token)), 0);
@@ -195,14 +197,10 @@ contract RevokeLicenseTest is Base {
     }
 
     function _expectNotActive() private {
-        vm.expectRevert(
-            abi.encodeWithSelector(Errors.Lonja_LicenseNotActive.selector, TOKEN_ID, licensee)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_LicenseNotActive.selector, TOKEN_ID, licensee));
     }
 
     function _expectIrrevocable() private {
-        vm.expectRevert(
-            abi.encodeWithSelector(Errors.Lonja_LicenseIrrevocable.selector, TOKEN_ID, licensee)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_LicenseIrrevocable.selector, TOKEN_ID, licensee));
     }
 }

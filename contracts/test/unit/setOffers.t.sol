@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ILonja } from "../../src/interfaces/ILonja.sol";
-import { Errors } from "../../src/libraries/Errors.sol";
-import { Base } from "../Base.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
+import {Errors} from "../../src/libraries/Errors.sol";
+import {Base} from "../Base.sol";
 
 contract SetOffersTest is Base {
     function test_RevertGiven_NoSuchModel() external {
@@ -45,7 +45,7 @@ contract SetOffersTest is Base {
         for (uint256 id = 0; id < 6; ++id) {
             vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_OfferUnknown.selector, TOKEN_ID, id));
             vm.prank(licensee);
-            lonja.purchaseLicense{ value: 30 ether }(TOKEN_ID, id, licensee);
+            lonja.purchaseLicense{value: 30 ether}(TOKEN_ID, id, licensee);
         }
 
         // it should not reuse ids after a time without offers
@@ -53,7 +53,7 @@ contract SetOffersTest is Base {
         lonja.setOffers(TOKEN_ID, new ILonja.OfferTerms[](0));
         vm.assertEq(lonja.offersOf(TOKEN_ID).length, 0);
         vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_OfferUnknown.selector, TOKEN_ID, 6));
-        lonja.purchaseLicense{ value: 1 }(TOKEN_ID, 6, licensee);
+        lonja.purchaseLicense{value: 1}(TOKEN_ID, 6, licensee);
         vm.assertEq(_sell(1, NATIVE, 2), 7);
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ILonja } from "../../src/interfaces/ILonja.sol";
-import { Base } from "../Base.sol";
-import { TestWallet } from "../mocks/TestWallet.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
+import {Base} from "../Base.sol";
+import {TestWallet} from "../mocks/TestWallet.sol";
 
 contract TestWalletTest is Base {
     bytes32 private constant DIGEST = keccak256("what is signed");

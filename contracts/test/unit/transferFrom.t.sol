@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Base } from "../Base.sol";
+import {Base} from "../Base.sol";
 
 contract TransferFromTest is Base {
     function test_GivenLicensesWereSoldBefore() external {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { ILonja } from "../../src/interfaces/ILonja.sol";
-import { Errors } from "../../src/libraries/Errors.sol";
-import { Base } from "../Base.sol";
-import { RefusingReceiver } from "../mocks/HostileReceivers.sol";
-import { GreedyToken } from "../mocks/HostileTokens.sol";
+import {ILonja} from "../../src/interfaces/ILonja.sol";
+import {Errors} from "../../src/libraries/Errors.sol";
+import {Base} from "../Base.sol";
+import {RefusingReceiver} from "../mocks/HostileReceivers.sol";
+import {GreedyToken} from "../mocks/HostileTokens.sol";
 
 contract WithdrawTest is Base {
     function test_RevertGiven_NothingIsThere() external {
@@ -43,7 +43,9 @@ contract WithdrawTest is Base {
 
         // it should pay the rest as time goes on
         vm.warp(NOW + 30 days - 1);
-        vm.assertEq(lonja.withdrawable(publisher, NATIVE), uint256(30 ether) * (30 days - 1) / 30 days - 10 ether);
+        vm.assertEq(
+            lonja.withdrawable(publisher, NATIVE), uint256(30 ether) * (30 days - 1) / 30 days - 10 ether
+        );
         _withdraw(publisher, NATIVE);
         vm.assertEq(lonja.openPurchasesOf(publisher, NATIVE), 1);
 
@@ -82,7 +84,7 @@ contract WithdrawTest is Base {
         vm.prank(stranger);
         uint256 other = lonja.registerModel(CID, _offers());
         vm.prank(publisher);
-        lonja.purchaseLicense{ value: 30 ether }(other, DATED, publisher);
+        lonja.purchaseLicense{value: 30 ether}(other, DATED, publisher);
         _buy(licensee, DATED, licensee);
         vm.warp(NOW + 10 days);
         vm.prank(stranger);
@@ -105,7 +107,7 @@ contract WithdrawTest is Base {
     }
 
     function test_GivenTheReceiverRefusesTheNativeCoin() external {
-        RefusingReceiver buyer = new RefusingReceiver{ value: 30 ether }(lonja);
+        RefusingReceiver buyer = new RefusingReceiver{value: 30 ether}(lonja);
         buyer.buy(TOKEN_ID, DATED, 30 ether);
         vm.warp(NOW + 10 days);
         vm.prank(publisher);
@@ -195,6 +197,21 @@ contract WithdrawTest is Base {
         vm.assertEq(publisher.balance, 100_200 ether);
     }
 
+    function test_GivenFewPurchasesAreLeftOfARound() external {
+        // it should look through all that are left
+        _buyForMany(70);
+        vm.warp(NOW + 1 days);
+        _withdraw(publisher, NATIVE); // looked through 6 to 69
+        for (uint256 i = 60; i < 70; ++i) {
+            vm.prank(publisher);
+            lonja.revokeLicense(TOKEN_ID, address(uint160(1000 + i)));
+        }
+        vm.warp(NOW + 2 days);
+        vm.assertEq(lonja.withdrawable(publisher, NATIVE), 66 ether);
+        _withdraw(publisher, NATIVE);
+        vm.assertEq(publisher.balance, 100_130 ether);
+    }
+
     function test_GivenCoinWasForcedIn() external {
         // it should not be anyone's
         vm.deal(address(lonja), 5 ether);
@@ -218,8 +235,6 @@ contract WithdrawTest is Base {
     }
 
     function _expectNothing(address account, address currency) private {
-        vm.expectRevert(
-            abi.encodeWithSelector(Errors.Lonja_NothingToWithdraw.selector, account, currency)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Errors.Lonja_NothingToWithdraw.selector, account, currency));
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import cache
 from typing import Final, Literal
@@ -15,6 +16,7 @@ from node.web.keys import EDGE, NodeState
 
 _ASK_AGAIN: Final = 1.0
 _PATIENCE: Final = 5.0
+_log = logging.getLogger("node.web")
 
 
 class Readiness:
@@ -43,6 +45,9 @@ class Readiness:
                         self._known = await flows.readiness()
                 except TimeoutError:
                     self._known = {"readiness": f"no answer within {_PATIENCE:g} s"}
+                except Exception:
+                    _log.exception("readiness could not be told")
+                    self._known = {"readiness": "could not be told; the node's log says why"}
                 self._asked = self._clock()
             return self._known
 

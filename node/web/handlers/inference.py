@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-
 import msgspec
 from aiohttp import web
 
 from node.errors import NodeError
+from node.types import InferenceRequest
 from node.web import answers, inputs, schemas
 from node.web.caller import caller_and_body
 from node.web.keys import EDGE, EXCHANGE
@@ -20,8 +19,9 @@ async def execute(request: web.Request) -> web.Response:
     parse = inputs.parser_for(request)
     try:
         caller, content = await caller_and_body(request, flows, limit=ours.limits.body_bytes)
-        parsed = parse(request, content)
-        asked = await parsed if inspect.isawaitable(parsed) else parsed
+        asked = parse(request, content)
+        if not isinstance(asked, InferenceRequest):
+            asked = await asked
         result = await flows.infer(caller, asked)
     except NodeError as error:
         ours.metrics.inferred(error.code)

@@ -93,6 +93,7 @@ class FakeContent:
 class FakeRegistry:
     tokens: dict[int, TokenModel] = field(default_factory=dict)
     calls: int = 0
+    totals: int = 0
 
     def put(self, token_id: int, manifest: Cid | str, *, revision: int = 1, owner: Address = OWNER) -> None:
         self.tokens[token_id] = TokenModel(TokenId(token_id), owner, revision, str(manifest), False, 1)
@@ -102,6 +103,10 @@ class FakeRegistry:
         if token_id not in self.tokens:
             raise ModelNotFound(f"no token {token_id}")
         return self.tokens[token_id]
+
+    async def total(self) -> int:
+        self.totals += 1
+        return max(self.tokens, default=0)
 
     async def models(self) -> AsyncIterator[TokenModel]:
         for token in list(self.tokens.values()):

@@ -21,7 +21,7 @@ class FakeStore:
     roots: dict[Cid, list[Cid]] = field(default_factory=dict)
     imported: list[bytes] = field(default_factory=list)
 
-    def roots_with(self, cid: Cid) -> list[Cid]:
+    def roots_of(self, cid: Cid) -> list[Cid]:
         return self.roots.get(cid, [])
 
     async def block(self, cid: Cid) -> bytes:

@@ -35,10 +35,19 @@ async def test_a_token_that_is_not_in_the_catalogue_is_looked_up_by_its_canonica
     assert await world.models.find("resnet18") == entry
 
 
-async def test_an_unknown_bare_name_asks_nobody(world: World) -> None:
-    with pytest.raises(ModelNotFound):
-        await world.models.find("resnet18")
-    assert world.registry.calls == 0
+async def test_a_model_is_found_by_its_name_before_its_event_has_come(world: World) -> None:
+    world.publish(1, "resnet18")
+    await world.models.fill()
+    world.publish(2, "vgg16")
+    assert (await world.models.find("vgg16")).key.token_id == 2
+
+
+async def test_unknown_names_cost_the_chain_one_question(world: World) -> None:
+    world.registry.put(1, world.content.add(b"not json"))
+    for _ in range(20):
+        with pytest.raises(ModelNotFound):
+            await world.models.find("resnet18")
+    assert (world.registry.totals, world.registry.calls) == (1, 1)
 
 
 async def test_readings_of_one_token_at_the_same_time_are_one(world: World) -> None:

@@ -85,6 +85,7 @@ def test_the_published_example_is_read() -> None:
         ("model.schema", 2, "model.schema: 2 is not possible here; possible: 1"),
         ("model.model_id", "two words", "model.model_id: Expected `str` matching"),
         ("model.model_id", "1:0xabc:2", "model.model_id: Expected `str` matching"),
+        ("model.model_id", "digits\n", "model.model_id: Expected `str` matching"),
         ("model.model_type", "Image", "model.model_type: Expected `str` matching"),
         ("model.format", "pickle", "model.format: 'pickle' is not possible here; possible: 'onnx'"),
         ("model.weights", MISSING, "model.weights is missing"),
@@ -111,9 +112,25 @@ def test_the_published_example_is_read() -> None:
         ("model.input.color", "gray", "model.input: `mean` has 3 values, but `color` 'gray' has 1"),
         ("model.input.mean", [0.5], "model.input: `mean` has 1 values, but `color` 'rgb' has 3"),
         ("model.input.std", [0.5, 0.5], "model.input: `std` has 2 values, but `color` 'rgb' has 3"),
-        ("model.input.std", [0.5, 0, 0.5], "model.input.std[1]: Expected `float` > 0"),
-        ("model.input.scale", 0, "model.input.scale: Expected `float` > 0"),
-        ("model.input.colour", "rgb", "model.input.colour: unknown member `colour`"),
+        ("model.input.std", [0.5, 0, 0.5], "model.input.std[1]: Expected `float` >= 1e-09"),
+        ("model.input.scale", 0, "model.input.scale: Expected `float` >= 1e-09"),
+        (
+            "model.input.colour",
+            "rgb",
+            "model.input.colour: unknown member `colour`; known are color, dtype, interp",
+        ),
+        (
+            "model.input",
+            {"kind": "tensor", "size": 1},
+            "unknown member `size`; known are dtype, kind, name, shape",
+        ),
+        (
+            "model.input",
+            {"kind": "tensor", "shape": [1], "dtype": "f4"},
+            "possible: 'bool', 'float16', 'float32',",
+        ),
+        ("model.input", {"size": [1, 1]}, "model.input.kind is missing"),
+        ("model.input", 7, "model.input: Expected `object`, got `int`"),
         (
             "model.input.preset",
             "coco",
@@ -140,6 +157,11 @@ def test_a_bad_member_is_named(path: str, value: object, says: str) -> None:
         (b"[]", "the manifest: Expected `object`, got `array`"),
         (b'{"name": "\xff"}', "the manifest is not JSON"),
         (b"[" * 100_000, "the manifest"),
+        (b'{"name": "x", "model": {"schema": 2, ', "model.schema: 2 is not possible here"),
+        (
+            b'{"name": "x", "model": {"input": {"kind": "image", "sise": 1, "x": "\xff',
+            "unknown member `sise`",
+        ),
         (b" " * (manifest.MAX_MANIFEST_BYTES + 1), "bytes; at most"),
     ],
 )

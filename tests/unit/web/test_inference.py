@@ -5,8 +5,8 @@ import json
 
 import pytest
 from aiohttp import FormData
-from eth_hash.auto import keccak
 
+from node.addresses import keccak256
 from node.errors import DeadlineExceeded
 from node.types import CallerScheme
 from tests.fakes.flows import LICENSEE, MANIFEST_CID, STRANGERS_TOKEN
@@ -200,7 +200,7 @@ async def test_hands_a_signature_the_hash_of_the_body(node: Served) -> None:
     async with node.client.post(f"{URL}?a=1", data=text, headers=headers) as response:
         assert response.status == 200
     assert node.fakes.authenticate.signed == [
-        {"header": header, "method": "POST", "path": f"{URL}?a=1", "body_hash": keccak(text)}
+        {"header": header, "method": "POST", "path": f"{URL}?a=1", "body_hash": keccak256(text)}
     ]
     assert node.fakes.infer.asked[0][0].scheme is CallerScheme.SIGNATURE
 
@@ -210,7 +210,7 @@ async def test_hashes_a_large_body_the_same(node: Served) -> None:
     headers = {"Authorization": "Lonja-EIP712 x", "Content-Type": "application/json"}
     async with node.client.post(URL, data=text, headers=headers) as response:
         assert response.status == 200
-    assert node.fakes.authenticate.signed[0]["body_hash"] == keccak(text)
+    assert node.fakes.authenticate.signed[0]["body_hash"] == keccak256(text)
 
 
 async def test_tells_a_deadline_apart_from_a_fault(node: Served) -> None:

@@ -62,6 +62,16 @@ async def test_is_not_ready_when_a_part_is_not(node: Served) -> None:
     assert (await status_of(node, "/health"))[0] == 200
 
 
+async def test_health_answers_even_when_readiness_cannot_be_told(
+    node: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.fakes.readiness.fail_with = RuntimeError("secret")
+    status, health = await status_of(node, "/health/ready")
+    assert (status, health["status"]) == (503, "degraded")
+    assert "secret" not in str(health)
+    assert "readiness could not be told" in caplog.text
+
+
 async def test_many_probes_ask_the_parts_once_a_second() -> None:
     fakes, now = FakeFlows(), 100.0
     state = NodeState(flows=fakes.flows)
