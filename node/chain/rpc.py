@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -31,6 +32,10 @@ MAX_ANSWER_BYTES: Final = 32 * 2**20
 MAX_LAG_BLOCKS: Final = 10
 HEAD_FRESH_SECONDS: Final = 10.0
 HEAD_KNOWN_SECONDS: Final = 60.0
+_EXECUTION_FAILED: Final = re.compile(
+    r"revert|invalid opcode|invalid jump|stack (under|over)flow|out of gas|evm error|vm exception",
+    re.IGNORECASE,
+)
 _LIMIT_CODES: Final = frozenset({-32005, -32029, 429})
 
 
@@ -334,7 +339,8 @@ def _one(answer: Any, request_id: object) -> Any | RpcError:
 
 
 def _is_revert(error: RpcError) -> bool:
-    return error.code == 3 or "revert" in error.message.lower()
+    """Whether the contract failed, in the words of geth, Nethermind, anvil and others."""
+    return error.code == 3 or _EXECUTION_FAILED.search(error.message) is not None
 
 
 def _reverted(error: RpcError) -> CallReverted:

@@ -19,6 +19,7 @@ from node.errors import (
     ChainUnavailable,
     NodeError,
     NonceReused,
+    Overloaded,
     SignatureInvalid,
 )
 from node.flows.sign_in import Authenticate, SignIn, sign_in_domains
@@ -210,6 +211,12 @@ class TestSession:
             lambda text: text.replace("Chain ID: 31337", "Chain ID: " + "9" * 3000),
             lambda text: text.replace("2027-01-15", "2027-13-45"),
             lambda text: text + "x" * 5000,
+            lambda text: text + "\nResources:" + "\n- https://a.example/12345" * 21,
+            lambda text: text.replace("\n\n\n", f"\n\n{'a' * 257}\n\n"),
+            lambda text: text.replace("\n\n\n", "\n\nñandú\n\n"),
+            lambda text: text.replace("\n", "\r\n"),
+            lambda text: "\n" + text,
+            lambda text: text.replace("Issued At", "Extra: 1\nIssued At"),
         ],
     )
     async def test_what_is_no_sign_in_message_is_refused(self, desk: Desk, spoil: Any) -> None:
@@ -289,6 +296,16 @@ class TestSession:
         with pytest.raises(SignatureInvalid):
             await desk.sign_in.open_session(message=message, signature="0x" + bytes(65).hex())
         assert not desk.chain.calls
+
+    async def test_more_sign_ins_than_can_wait_are_turned_away(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("node.flows.sign_in.MAX_READERS", 3)
+        outcomes = await asyncio.gather(
+            *(desk.sign_in.open_session(message="x y", signature="0x00") for _ in range(10)),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(outcome, Overloaded) for outcome in outcomes) == 7
 
 
 class TestSignedRequest:
