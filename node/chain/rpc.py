@@ -96,7 +96,7 @@ class Endpoint:
         self.head = 0
         self.head_at = float("-inf")
         self._url = url
-        self._timeout = timeout
+        self.timeout = timeout
         self._ids = itertools.count(1)
 
     async def exchange(self, session: aiohttp.ClientSession, calls: Sequence[Call]) -> list[Any | RpcError]:
@@ -117,7 +117,7 @@ class Endpoint:
     async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Any:
         try:
             async with (
-                asyncio.timeout(self._timeout),
+                asyncio.timeout(self.timeout),
                 session.post(
                     self._url,
                     data=body,
@@ -128,7 +128,7 @@ class Endpoint:
                 raw = await _read(response)
                 status = response.status
         except TimeoutError:
-            raise EndpointFailed(f"no answer within {self._timeout:g} s", timed_out=True) from None
+            raise EndpointFailed(f"no answer within {self.timeout:g} s", timed_out=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # the foreign text may hold the whole URL, so only its kind is kept
             raise EndpointFailed(_kind(error)) from None

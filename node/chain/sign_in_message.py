@@ -10,6 +10,7 @@ pydantic along and is imported, in a thread, with the first sign-in.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -35,6 +36,17 @@ class SignInMessage(msgspec.Struct, frozen=True):
     issued_at: float
     expires_at: float | None
     not_before: float | None
+
+
+def write_sign_in(
+    *, domain: str, address: Address, uri: str, chain_id: int, nonce: str, issued_at: datetime
+) -> str:
+    """The message that `parse_sign_in` reads, as a client without a wallet writes it."""
+    return (
+        f"{domain} wants you to sign in with your Ethereum account:\n{address}\n\n\n"
+        f"URI: {uri}\nVersion: 1\nChain ID: {chain_id}\nNonce: {nonce}\n"
+        f"Issued At: {issued_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    )
 
 
 def parse_sign_in(text: str) -> SignInMessage:
