@@ -3,5 +3,5 @@
 import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = (
-    "1"  # before any peer that runs ONNX Runtime in its own process imports it
+    "1"  # before a peer imports ONNX Runtime
 )
