@@ -26,6 +26,10 @@ _CONTENT_TYPES: Final[dict[Form, str]] = {
     "car": "application/vnd.ipld.car; version=1; order=dfs; dups=y",
 }
 _SERVED: Final = {"version": {"1"}, "order": {"dfs", "unk"}, "dups": {"y"}}
+_PARAMETERS: Final = (
+    *("format", "dag-scope", "entity-bytes", "car-version", "car-order", "car-dups"),
+    *("download", "filename"),
+)
 _RANGE: Final = re.compile(r"(\d{1,18}):(?:\*|-?\d{1,18})", re.ASCII)
 _SCOPES: Final = frozenset({"block", "entity", "all"})
 _YEAR: Final = 31_536_000
@@ -79,8 +83,7 @@ def wanted(request: web.Request) -> Wanted:
         cid = Cid.parse(request.match_info["cid"])
     except CidInvalid as error:
         raise InvalidInput(f"This is not a CID that can be served: {error}.") from None
-    asked = parameters(request, "format", "dag-scope", "entity-bytes", "car-version", "car-order", "car-dups", "download",
-                       "filename")  # fmt: skip
+    asked = parameters(request, *_PARAMETERS)
     form, options = _form(request, asked.get("format"))
     if form == "raw":
         return Wanted(cid, "raw", "block")
