@@ -57,6 +57,7 @@ async def node_server() -> None:
 async def bare_server() -> None:
     """aiohttp and msgspec, nothing else."""
     import msgspec
+
     from node.web import answers
     from node.web.schemas import ExecuteBody
     from tests.fakes.flows import RESULT

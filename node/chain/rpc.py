@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -31,6 +32,10 @@ MAX_ANSWER_BYTES: Final = 32 * 2**20
 MAX_LAG_BLOCKS: Final = 10
 HEAD_FRESH_SECONDS: Final = 10.0
 HEAD_KNOWN_SECONDS: Final = 60.0
+_EXECUTION_FAILED: Final = re.compile(
+    r"revert|invalid opcode|invalid jump|stack (under|over)flow|out of gas|evm error|vm exception",
+    re.IGNORECASE,
+)
 _LIMIT_CODES: Final = frozenset({-32005, -32029, 429})
 
 
@@ -96,7 +101,7 @@ class Endpoint:
         self.head = 0
         self.head_at = float("-inf")
         self._url = url
-        self._timeout = timeout
+        self.timeout = timeout
         self._ids = itertools.count(1)
 
     async def exchange(self, session: aiohttp.ClientSession, calls: Sequence[Call]) -> list[Any | RpcError]:
@@ -117,7 +122,7 @@ class Endpoint:
     async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Any:
         try:
             async with (
-                asyncio.timeout(self._timeout),
+                asyncio.timeout(self.timeout),
                 session.post(
                     self._url,
                     data=body,
@@ -128,7 +133,7 @@ class Endpoint:
                 raw = await _read(response)
                 status = response.status
         except TimeoutError:
-            raise EndpointFailed(f"no answer within {self._timeout:g} s", timed_out=True) from None
+            raise EndpointFailed(f"no answer within {self.timeout:g} s", timed_out=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # the foreign text may hold the whole URL, so only its kind is kept
             raise EndpointFailed(_kind(error)) from None
@@ -334,7 +339,8 @@ def _one(answer: Any, request_id: object) -> Any | RpcError:
 
 
 def _is_revert(error: RpcError) -> bool:
-    return error.code == 3 or "revert" in error.message.lower()
+    """Whether the contract failed, in the words of geth, Nethermind, anvil and others."""
+    return error.code == 3 or _EXECUTION_FAILED.search(error.message) is not None
 
 
 def _reverted(error: RpcError) -> CallReverted:

@@ -23,7 +23,7 @@ class RpcPeer:
     Attributes
     ----------
     mode : "ok", "hang", "broken" (drops the connection), "garbage", "html", "status-500", "status-429",
-        "huge", "error" (a JSON-RPC error), "limited" (a rate limit's error), "no-batch".
+        "huge" (64 KiB), "error" (a JSON-RPC error), "limited" (a rate limit's error), "no-batch".
     posts, methods : HTTP requests, and calls by method, that came.
     """
 
@@ -82,7 +82,7 @@ class RpcPeer:
             case "html":
                 return web.Response(text="<html>login</html>", content_type="text/html")
             case "huge":
-                return web.Response(body=b"[" + b"1," * 2**25)
+                return web.Response(body=b"[" + b"1," * 2**15)
             case "error":
                 return web.json_response(_error(asked, -32000, "header not found"))
             case "limited":

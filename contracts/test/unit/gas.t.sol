@@ -25,6 +25,21 @@ contract GasTest is Base {
         vm.assertLt(gas - gasleft(), 300_000);
     }
 
+    function test_GivenALicenseThatWasRenewedOften() external {
+        for (uint256 i; i < 100; ++i) {
+            _buy(licensee, DATED, licensee);
+            vm.warp(NOW + (i + 1) * 30 days);
+        }
+        uint256 gas = gasleft();
+        _buy(licensee, DATED, licensee);
+        // it should sell another for less than 200,000
+        vm.assertLt(gas - gasleft(), 200_000);
+        gas = gasleft();
+        _revoke();
+        // it should revoke for less than 100,000
+        vm.assertLt(gas - gasleft(), 100_000);
+    }
+
     function test_GivenASellerWithManyOpenPurchases() external {
         for (uint256 i; i < 200; ++i) {
             _buy(giver, i % 2 == 0 ? DATED : PERPETUAL, address(uint160(1000 + i)));
