@@ -2,6 +2,4 @@
 
 import os
 
-os.environ["ORT_DISABLE_TELEMETRY"] = (
-    "1"  # before a peer imports ONNX Runtime
-)
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before a peer imports ONNX Runtime
