@@ -61,7 +61,7 @@ def test_the_overview_imports_no_command():
 
 
 def test_the_page_is_the_one_that_the_commands_give():
-    page = load_script("generate-cli-page")
+    page = load_script("cli_page")
     assert (ROOT / "docs/cli.md").read_text() == page.render()
 
 
