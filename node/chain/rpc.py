@@ -30,12 +30,17 @@ Read: TypeAlias = Callable[[Any], Any]
 
 MAX_ANSWER_BYTES: Final = 32 * 2**20
 MAX_LAG_BLOCKS: Final = 10
+AT_ONCE: Final = 32
+MAX_WAITING: Final = 1_000
+"""Questions that wait while `AT_ONCE` are under way; more are turned away."""
+
 HEAD_FRESH_SECONDS: Final = 10.0
 HEAD_KNOWN_SECONDS: Final = 60.0
 _EXECUTION_FAILED: Final = re.compile(
     r"revert|invalid opcode|invalid jump|stack (under|over)flow|out of gas|evm error|vm exception",
     re.IGNORECASE,
 )
+_NEVER_WAITS: Final = frozenset({"eth_blockNumber", "eth_getLogs"})
 _LIMIT_CODES: Final = frozenset({-32005, -32029, 429})
 
 
@@ -171,10 +176,12 @@ class Rpc:
                 )
         self.endpoints = [Endpoint(url, timeout=timeout, clock=clock) for url in urls]
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit_per_host=32, keepalive_timeout=60), trust_env=False
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60), trust_env=False
         )
         self.proof: Callable[[Endpoint], Awaitable[None]] | None = None
         self._clock = clock
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
 
     async def close(self) -> None:
         await self.session.close()
@@ -199,8 +206,25 @@ class Rpc:
     async def batch(self, calls: Sequence[Call]) -> list[Any]:
         """What several calls give, all from one URL and in one HTTP request where it takes batches.
 
-        A reverted call stands in the list as its `CallReverted`.
+        A reverted call stands in the list as its `CallReverted`. Waiting for a turn does not count as
+        the peer's time, so a crowd here never looks like a slow peer. Following the chain does not wait:
+        a crowd must not delay a revocation.
         """
+        if calls[0].method in _NEVER_WAITS:
+            return await self._first_answer(calls)
+        if self._waiting >= MAX_WAITING:
+            raise ChainUnavailable("too many questions to the chain at once; try again", retry_after=1)
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._first_answer(calls)
+        finally:
+            self._turns.release()
+
+    async def _first_answer(self, calls: Sequence[Call]) -> list[Any]:
         refusal: RpcError | None = None
         for endpoint in self.endpoints:
             if endpoint.refused is not None or not endpoint.breaker.allows():
