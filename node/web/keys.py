@@ -57,7 +57,9 @@ class PublishFlow(Protocol):
 
 class ServeContentFlow(Protocol):
     async def block(self, caller: Caller | None, cid: Cid) -> bytes: ...
-    async def car(self, caller: Caller | None, cid: Cid, scope: Scope) -> AsyncIterator[bytes]: ...
+    async def car(
+        self, caller: Caller | None, cid: Cid, scope: Scope, *, start: int = 0
+    ) -> AsyncIterator[bytes]: ...
 
 
 class ReadinessFlow(Protocol):

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 import uvloop
 
@@ -200,6 +201,39 @@ async def test_worker_is_confined(host: WorkerHost, plan: Planner) -> None:
     assert rlimits["Max open files"] == "64"
     assert rlimits["Max data size"].isdigit()
     assert rlimits["Max cpu time"].isdigit()
+
+
+def picture(mode: str, kind: str) -> bytes:
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    red = Image.new("RGB", (16, 16), (255, 0, 0))
+    (Image.new(mode, (16, 16), 40_000) if mode == "I;16" else red.convert(mode)).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("RGB", "JPEG"), ("CMYK", "JPEG"), ("L", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("I;16", "PNG"),
+     ("RGB", "WEBP"), ("RGBA", "WEBP")],
+)  # fmt: skip
+async def test_confined_worker_opens_every_kind_of_picture(
+    host: WorkerHost, plan: Planner, mode: str, kind: str
+) -> None:
+    made = plan(onnx_models.mean_color(), warmup=False)
+    spec = {"input": {"kind": "image", "size": [8, 8]}, "output": {"task": "raw"}}
+    worker = await host.spawn(msgspec.structs.replace(made, model=json.dumps(spec).encode()))
+    payload = Payload("image", picture(mode, kind), "binary")
+    red, _, blue = data_of((await worker.run(payload, OPTIONS, deadline=soon())).predictions)
+    assert red > 0.2
+    assert red > blue or mode in {"L", "I;16"}
+
+
+async def test_forkserver_runs_no_second_thread(host: WorkerHost) -> None:
+    await host.ready()
+    assert status(host.forkserver_pid)["Threads"] == "1", "forking with threads is not safe"
 
 
 async def test_worker_inherits_no_secret_and_no_file(
