@@ -109,7 +109,7 @@ async def test_an_answer_that_cannot_be_read_is_asked_of_the_next_url(peers: Pee
 
 
 async def test_an_answer_without_end_is_cut_off(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.chain.rpc.MAX_ANSWER_BYTES", 50_000)
+    monkeypatch.setattr("node.chain.endpoint.MAX_ANSWER_BYTES", 50_000)
     peers.first.mode = "huge"
     assert await balance(peers) == 7
 
