@@ -12,6 +12,7 @@ HEAVY = ("web3", "eth_account", "eth_abi", "pydantic", "numpy", "siwe", "abnf", 
 MODULES = (
     "node.addresses",
     "node.chain.abi",
+    "node.chain.account",
     "node.chain.client",
     "node.chain.events",
     "node.chain.licenses",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -99,6 +100,8 @@ class RpcPeer:
         method, params = asked["method"], asked["params"]
         if method in self.override:
             found = self.override[method](params)
+            if inspect.isawaitable(found):
+                found = await found
         elif self._behind is not None:
             body = msgspec.json.encode(asked)
             async with self._session.post(

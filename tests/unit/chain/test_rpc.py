@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
 import pytest
 
-from node.chain.rpc import Call, CallReverted, EndpointFailed, Rpc, RpcRefused, quantity, shown
+from node.chain.rpc import (
+    AT_ONCE,
+    HEIGHT,
+    Call,
+    CallReverted,
+    EndpointFailed,
+    Rpc,
+    RpcRefused,
+    quantity,
+    shown,
+)
 from node.errors import ChainUnavailable, StartupError
 from tests.fakes.rpc import RpcPeer
 
@@ -98,7 +109,7 @@ async def test_an_answer_that_cannot_be_read_is_asked_of_the_next_url(peers: Pee
 
 
 async def test_an_answer_without_end_is_cut_off(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.chain.rpc.MAX_ANSWER_BYTES", 50_000)
+    monkeypatch.setattr("node.chain.endpoint.MAX_ANSWER_BYTES", 50_000)
     peers.first.mode = "huge"
     assert await balance(peers) == 7
 
@@ -209,3 +220,39 @@ def test_other_kinds_of_url_stop_the_start(url: str) -> None:
 def test_what_is_no_quantity_is_garbage(value: object) -> None:
     with pytest.raises(EndpointFailed):
         quantity(value)
+
+
+async def test_a_crowd_waits_here_and_does_not_look_like_a_slow_peer(peers: Peers) -> None:
+    for endpoint in peers.rpc.endpoints:
+        endpoint.timeout = 1.0
+
+    async def slow(_: object) -> str:
+        await asyncio.sleep(0.05)
+        return "0x7"
+
+    peers.first.override["eth_getBalance"] = slow
+    answers = await asyncio.gather(*(balance(peers) for _ in range(32 * 30)))  # 1.5 s of the peer's time
+
+    assert set(answers) == {7}
+    assert peers.second.posts == 0
+
+
+async def test_more_than_may_wait_are_turned_away_and_following_the_chain_is_not(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.chain.rpc.MAX_WAITING", 10)
+    release = asyncio.Event()
+
+    async def held(_: object) -> str:
+        await release.wait()
+        return "0x7"
+
+    peers.first.override["eth_getBalance"] = held
+    crowd = [asyncio.create_task(balance(peers)) for _ in range(AT_ONCE + 10)]
+    await asyncio.sleep(0)
+    with pytest.raises(ChainUnavailable) as full:
+        await balance(peers)
+    assert full.value.retry_after == 1
+    assert await peers.rpc.call(*HEIGHT) == 16
+    release.set()
+    assert set(await asyncio.gather(*crowd)) == {7}

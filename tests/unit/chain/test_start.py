@@ -93,7 +93,7 @@ async def test_another_contract_stops_the_start() -> None:
 async def test_an_rpc_that_answers_garbage_stops_the_start(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.chain.rpc.MAX_ANSWER_BYTES", 50_000)
+    monkeypatch.setattr("node.chain.endpoint.MAX_ANSWER_BYTES", 50_000)
     async with peer() as odd, peer() as good:
         odd.mode = mode
         message = await refusal(good.url, odd.url)
