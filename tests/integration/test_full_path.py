@@ -61,12 +61,10 @@ class Place:
         return made.token_id
 
 
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("real", marks=[pytest.mark.service("anvil"), pytest.mark.service("kubo")]),
-    ]
-)
+REAL = pytest.param("real", marks=[pytest.mark.service("anvil"), pytest.mark.service("kubo")])
+
+
+@pytest.fixture(params=["embedded", REAL])
 async def place(
     request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Place]:
