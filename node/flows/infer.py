@@ -7,17 +7,18 @@ with the catalogue entry that gave it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from node.chain.licenses import Licenses
-from node.errors import DeadlineExceeded, InvalidInput, Rejected
+from node.errors import DeadlineExceeded, Fault, InvalidInput, NodeError, Rejected
 from node.flows.load_model import Resident
 from node.flows.sync_catalogue import SyncCatalogue
 from node.models.slots import Slots
 from node.outbound import GuardedFetcher
-from node.types import Caller, InferenceRequest, InferenceResult, Payload
+from node.types import Caller, InferenceRequest, InferenceResult, Payload, RunResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,59 @@ class Infer:
         total = asyncio.get_running_loop().time() - started
         return InferenceResult(entry=resident.entry, run=run, total_ms=total * 1000)
 
+    def begin(
+        self,
+        caller: Caller,
+        request: InferenceRequest,
+        settled: Callable[[InferenceResult | NodeError], None],
+    ) -> Callable[[], None] | None:
+        """Run one request for which everything is at hand, without a task and without waiting here.
+
+        Parameters
+        ----------
+        settled : called once, later, with what calling this object would have returned or raised.
+
+        Returns
+        -------
+        What gives the request up, upon which `settled` is not called; None where something has to be
+        waited for or is amiss: then nothing was begun, and calling this object does it or tells.
+        """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        entry = self.models.catalogue.at_hand(request.model)
+        if entry is None or request.payload.format == "url":
+            return None
+        if self.licenses.cached(caller.address, entry.key.token_id) is None:
+            return None
+        held = self.slots.take(entry.key, entry.revision)
+        if held is None:
+            return None
+        worker = held.resident.worker
+        deadline = started + self._timeout(request.options.timeout) / 1000
+        try:
+            number, future = worker.submit(request.payload, request.options, deadline=deadline)
+        except NodeError:
+            held.release()
+            return None
+        entry = held.resident.entry
+
+        def done(future: asyncio.Future[RunResult]) -> None:
+            held.release()
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                settled(InferenceResult(entry, future.result(), (loop.time() - started) * 1000))
+            else:
+                settled(error if isinstance(error, NodeError) else _fault(error))
+
+        def give_up() -> None:
+            worker.give_up(number)
+            future.cancel()
+
+        future.add_done_callback(done)
+        return give_up
+
     def _timeout(self, asked: int | None) -> int:
         return self.timeout_ms if asked is None else min(asked, self.timeout_ms)
 
@@ -82,3 +136,9 @@ class Infer:
             url, limit=self.url_limit, timeout=self.url_timeout, accept="image/*"
         )
         return Payload(format="image", content=fetched.body, encoding="binary")
+
+
+def _fault(error: BaseException) -> Fault:
+    fault = Fault("The node failed on this request.")
+    fault.__cause__ = error
+    return fault

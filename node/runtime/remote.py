@@ -85,16 +85,32 @@ class Worker(asyncio.BufferedProtocol):
         ------
         InvalidInput, InputTooLarge, ModelInvalid, DeadlineExceeded, Overloaded, WorkerCrashed, Fault
         """
-        if self._closing or not self.alive:
-            raise self._ended()
-        number, future = self._flight.submit(payload, options, deadline)
-        if self._loop.time() - self._cpu_renewed > CPU_RENEWAL:
-            self._renew_cpu(self._limits.longest)
+        number, future = self.submit(payload, options, deadline=deadline)
         try:
             return await future
         except asyncio.CancelledError:
-            self._flight.give_up([number])
+            self.give_up(number)
             raise
+
+    def submit(
+        self, payload: Payload, options: Options, *, deadline: float
+    ) -> tuple[int, asyncio.Future[RunResult]]:
+        """`run` without the waiting: the request's number, and what will hold its answer or error.
+
+        Raises
+        ------
+        DeadlineExceeded, Overloaded, WorkerCrashed
+        """
+        if self._closing or not self.alive:
+            raise self._ended()
+        submitted = self._flight.submit(payload, options, deadline)
+        if self._loop.time() - self._cpu_renewed > CPU_RENEWAL:
+            self._renew_cpu(self._limits.longest)
+        return submitted
+
+    def give_up(self, number: int) -> None:
+        """Nobody waits for this request any more."""
+        self._flight.give_up([number])
 
     async def close(self, *, drain: float) -> None:
         """Take no more requests, wait at most `drain` seconds for those in flight, end the process."""

@@ -9,20 +9,20 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from node.types import PERPETUAL, CatalogueEntry, InferenceResult, License, Offer
+from node.types import PERPETUAL, CatalogueEntry, InferenceResult, License, Offer, RunTimings
 from node.web import schemas
 from node.web.problems import ALWAYS
 
 if TYPE_CHECKING:
     from node.flows.browse import ModelDetail
 
-_encode: Final = msgspec.json.Encoder().encode
+encode: Final = msgspec.json.Encoder().encode
 _HEADERS: Final[CIMultiDict[str]] = CIMultiDict({hdrs.CONTENT_TYPE: "application/json"} | ALWAYS)
 
 
 def json(content: msgspec.Struct, *, status: int = 200) -> web.Response:
     """`content` as a JSON answer."""
-    return encoded(_encode(content), status=status)
+    return encoded(encode(content), status=status)
 
 
 def encoded(content: bytes, *, status: int = 200) -> web.Response:
@@ -49,6 +49,14 @@ def executed(result: InferenceResult) -> schemas.ExecuteAnswer:
             round(result.total_ms, 3),
         ),
         schemas.OriginAnswer(str(entry.key.token_id), entry.revision, _text(entry.manifest_cid), run.entropy),
+    )
+
+
+def timing(spent: RunTimings) -> str:
+    """Entries of `Server-Timing`, each beginning with a comma."""
+    return (
+        f", queue;dur={spent.queue:.3f}, pre;dur={spent.preprocessing:.3f}"
+        f", run;dur={spent.inference:.3f}, post;dur={spent.postprocessing:.3f}"
     )
 
 
