@@ -44,14 +44,14 @@ class Resident(Protocol):
 
 
 R = TypeVar("R", bound=Resident)
-Kept = TypeVar("Kept", covariant=True)
+Kept_co = TypeVar("Kept_co", covariant=True)
 
 
-class Held(Protocol[Kept]):
+class Held(Protocol[Kept_co]):
     """A resident that is not closed before it is released."""
 
     @property
-    def resident(self) -> Kept: ...
+    def resident(self) -> Kept_co: ...
     def release(self) -> None: ...
 
 
