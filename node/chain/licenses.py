@@ -20,7 +20,6 @@ from functools import partial
 from typing import Final, TypeAlias
 
 import msgspec
-from cachetools import TLRUCache
 
 from node.chain.chain import Chain, LicenseReading
 from node.errors import ChainUnavailable, LicenseExpired, LicenseMissing, NodeError
@@ -85,9 +84,7 @@ class Licenses:
         self._confirmations = settings.license_confirmations
         self._wall = wall
         self._monotonic = monotonic
-        self._decisions: TLRUCache[Key, Decision] = TLRUCache(
-            MAX_DECISIONS, ttu=lambda _key, decision, _now: decision.until, timer=monotonic
-        )
+        self._decisions: dict[Key, Decision] = {}  # the oldest first
         self._flights: dict[Key, _Flight] = {}
 
     async def require(self, licensee: Address, token_id: TokenId) -> License:
@@ -138,9 +135,23 @@ class Licenses:
 
     def _remembered(self, key: Key) -> Decision | None:
         decision = self._decisions.get(key)
-        if decision is None or self._wall() >= decision.ends_at:
+        if decision is None or self._monotonic() >= decision.until or self._wall() >= decision.ends_at:
             return None
         return decision
+
+    def _remember(self, key: Key, decision: Decision) -> None:
+        """Keep a decision; each one makes room of those at the front that are over, or that are too many.
+
+        A plain dictionary, because it is read for every request: a cache of cachetools costs 2 us more.
+        """
+        self._decisions.pop(key, None)
+        self._decisions[key] = decision
+        now = self._monotonic()
+        while len(self._decisions) > 1:
+            oldest = next(iter(self._decisions))
+            if len(self._decisions) <= MAX_DECISIONS and self._decisions[oldest].until > now:
+                return
+            del self._decisions[oldest]
 
     async def _fetched(self, key: Key) -> Decision:
         for repeats_left in reversed(range(MAX_REPEATS)):
@@ -166,7 +177,7 @@ class Licenses:
             return
         outcome = flight.task.result()
         if isinstance(outcome, Decision) and outcome.until > self._monotonic():
-            self._decisions[key] = outcome
+            self._remember(key, outcome)
 
     async def _ask(self, key: Key) -> Decision | ChainUnavailable:
         _, token_id, licensee = key

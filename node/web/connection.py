@@ -63,6 +63,11 @@ class Connection(RequestHandler):
         elif self._headers_timer is None and data and self._waiter is not None:
             self._arm()  # the first bytes of a further request on this connection
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Only what is paused: aiohttp calls this whenever a body was read, and then parses nothing anew."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _depart(self, sleeper: asyncio.Future[None]) -> bool:
         """Try the express lane for the one request that has arrived; False where it goes the ordinary way."""
         message, payload = self._messages[0]
