@@ -7,18 +7,21 @@ with the catalogue entry that gave it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from node.chain.licenses import Licenses
-from node.errors import DeadlineExceeded, Fault, InvalidInput, NodeError, Rejected
+from node.errors import DeadlineExceeded, InvalidInput, NodeError, Rejected
 from node.flows.load_model import Resident
 from node.flows.sync_catalogue import SyncCatalogue
-from node.models.slots import Slots
+from node.models.slots import Held, Slots
 from node.outbound import GuardedFetcher
 from node.types import Caller, InferenceRequest, InferenceResult, Payload, RunResult
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +89,7 @@ class Infer:
         What gives the request up, upon which `settled` is not called; None where something has to be
         waited for or is amiss: then nothing was begun, and calling this object does it or tells.
         """
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = asyncio.get_running_loop().time()
         entry = self.models.catalogue.at_hand(request.model)
         if entry is None or request.payload.format == "url":
             return None
@@ -96,31 +98,16 @@ class Infer:
         held = self.slots.take(entry.key, entry.revision)
         if held is None:
             return None
-        worker = held.resident.worker
+        begun = _Begun(held, started, settled)
         deadline = started + self._timeout(request.options.timeout) / 1000
         try:
-            number, future = worker.submit(request.payload, request.options, deadline=deadline)
+            begun.number = held.resident.worker.submit(
+                request.payload, request.options, deadline=deadline, promise=begun
+            )
         except NodeError:
             held.release()
             return None
-        entry = held.resident.entry
-
-        def done(future: asyncio.Future[RunResult]) -> None:
-            held.release()
-            if future.cancelled():
-                return
-            error = future.exception()
-            if error is None:
-                settled(InferenceResult(entry, future.result(), (loop.time() - started) * 1000))
-            else:
-                settled(error if isinstance(error, NodeError) else _fault(error))
-
-        def give_up() -> None:
-            worker.give_up(number)
-            future.cancel()
-
-        future.add_done_callback(done)
-        return give_up
+        return begun.give_up
 
     def _timeout(self, asked: int | None) -> int:
         return self.timeout_ms if asked is None else min(asked, self.timeout_ms)
@@ -138,7 +125,38 @@ class Infer:
         return Payload(format="image", content=fetched.body, encoding="binary")
 
 
-def _fault(error: BaseException) -> Fault:
-    fault = Fault("The node failed on this request.")
-    fault.__cause__ = error
-    return fault
+class _Begun:
+    """An inference that was begun without a task: a `Promise` for the worker.
+
+    It calls `settled` when the worker's answer is read, without a future and a further turn of the loop.
+    """
+
+    __slots__ = ("_held", "_settled", "_started", "number")
+
+    number: int
+
+    def __init__(
+        self, held: Held[Resident], started: float, settled: Callable[[InferenceResult | NodeError], None]
+    ) -> None:
+        self._held, self._started, self._settled = held, started, settled
+
+    def done(self) -> bool:
+        return False  # once it is settled or given up, the worker does not know it any more
+
+    def set_result(self, result: RunResult) -> None:
+        took = (asyncio.get_running_loop().time() - self._started) * 1000
+        self._tell(InferenceResult(self._held.resident.entry, result, took))
+
+    def set_exception(self, exception: NodeError) -> None:
+        self._tell(exception)
+
+    def give_up(self) -> None:
+        self._held.resident.worker.give_up(self.number)
+        self._held.release()
+
+    def _tell(self, outcome: InferenceResult | NodeError) -> None:
+        self._held.release()
+        try:
+            self._settled(outcome)
+        except Exception:  # the worker's socket is being read: a defect here must not break it
+            log.exception("an answer could not be delivered")

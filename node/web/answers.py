@@ -9,7 +9,8 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from node.types import PERPETUAL, CatalogueEntry, InferenceResult, License, Offer, RunTimings
+from node.cid import Cid
+from node.types import PERPETUAL, CatalogueEntry, InferenceResult, License, Offer, RunTimings, TokenId
 from node.web import schemas
 from node.web.problems import ALWAYS
 
@@ -50,6 +51,30 @@ def executed(result: InferenceResult) -> schemas.ExecuteAnswer:
         ),
         schemas.OriginAnswer(str(entry.key.token_id), entry.revision, _text(entry.manifest_cid), run.entropy),
     )
+
+
+def written(result: InferenceResult) -> tuple[bytes, str]:
+    """`executed` as JSON, and `timing`, put together from texts that most answers share: 2 us less."""
+    entry, run, spent = result.entry, result.run, result.run.timings
+    begins, ends = _frame(entry.model_id, entry.key.token_id, entry.revision, entry.manifest_cid)
+    pre, inference, post = (
+        f"{spent.preprocessing:.3f}",
+        f"{spent.inference:.3f}",
+        f"{spent.postprocessing:.3f}",
+    )
+    metrics = (
+        f',"metrics":{{"inference_time_ms":{inference},"preprocessing_time_ms":{pre},'
+        f'"postprocessing_time_ms":{post},"total_time_ms":{result.total_ms:.3f}{ends}'
+    )
+    content = b"".join((begins, run.predictions, metrics.encode(), encode(run.entropy), b"}}"))
+    return content, f", queue;dur={spent.queue:.3f}, pre;dur={pre}, run;dur={inference}, post;dur={post}"
+
+
+@lru_cache(maxsize=256)
+def _frame(model_id: str, token_id: TokenId, revision: int, manifest_cid: Cid) -> tuple[bytes, str]:
+    origin = encode(schemas.OriginAnswer(str(token_id), revision, str(manifest_cid), None)).decode()
+    begins = b'{"success":true,"model_id":%b,"predictions":' % encode(model_id)
+    return begins, '},"metadata":' + origin.removesuffix("null}")
 
 
 def timing(spent: RunTimings) -> str:

@@ -34,8 +34,6 @@ Reply = Callable[[bytes, bool], None]
 
 _HSTS: Final = ("Strict-Transport-Security", "max-age=31536000")
 _SECURE: Final = f"{_HSTS[0]}: {_HSTS[1]}\r\n"
-_ORDINARY: Final = (hdrs.EXPECT, hdrs.CONTENT_ENCODING, hdrs.TRANSFER_ENCODING, hdrs.ORIGIN, hdrs.UPGRADE)
-"""Headers that ask for more than an answer."""
 
 _log = logging.getLogger("node.web")
 
@@ -62,7 +60,13 @@ class Express:
             and message.version == HttpVersion11
             and not message.should_close
             and headers.get(hdrs.CONTENT_TYPE) == "application/json"
-            and not any(name in headers for name in _ORDINARY)
+            and not (
+                hdrs.EXPECT in headers
+                or hdrs.CONTENT_ENCODING in headers
+                or hdrs.TRANSFER_ENCODING in headers
+                or hdrs.ORIGIN in headers
+                or hdrs.UPGRADE in headers
+            )
         )
 
     def begin(
@@ -92,8 +96,8 @@ class Express:
 
     def answer(self, passage: Passage, result: InferenceResult) -> bytes:
         """The bytes of an answer."""
-        ours, timing = self.ours, answers.timing(result.run.timings)
-        content = answers.encode(answers.executed(result))
+        ours = self.ours
+        content, timing = answers.written(result)
         secure = _SECURE if ours.https or ours.proxies.https(passage) else ""
         head = (
             f"{self._head}{secure}{REQUEST_ID}: {passage.exchange.request_id}\r\n"
