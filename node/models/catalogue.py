@@ -156,6 +156,14 @@ class Catalogue:
             f"{len(names)} models are called {name!r} here; use one of {', '.join(names)}", models=names
         )
 
+    def at_hand(self, name: str) -> CatalogueEntry | None:
+        """The served model with this `model_id`, if it is the only one; None tells nothing."""
+        keys = self._by_name.get(name)
+        if keys is None or len(keys) != 1:
+            return None
+        (key,) = keys
+        return self._known[key].entry
+
     def page(
         self, *, search: str | None, owner: Address | None, offset: int, limit: int
     ) -> tuple[list[CatalogueEntry], int]:
