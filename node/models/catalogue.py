@@ -10,6 +10,7 @@ Reads of the hot path (`resolve`) touch memory only; the database is written a r
 from __future__ import annotations
 
 import difflib
+import itertools
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -32,6 +33,10 @@ CREATE TABLE IF NOT EXISTS entries (
 ) WITHOUT ROWID;
 """
 _LAST_TOKEN: Final = 2**256
+_SEARCHED: Final = 2_000
+"""Characters of a description that a search looks at; a publisher may write 65,536."""
+_NEAR_NAMES: Final = 200
+"""Names that an unknown one is compared with: comparing takes 0.3 ms each, and anybody may ask."""
 
 
 class KnownModel(msgspec.Struct, frozen=True):
@@ -75,6 +80,7 @@ class Catalogue:
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.executescript(_SCHEMA)
         self._known: dict[ModelKey, KnownModel] = {}
+        self._texts: dict[ModelKey, str] = {}
         self._by_name: dict[str, set[ModelKey]] = defaultdict(set)
         self._staged: dict[tuple[ModelKey, int], CatalogueEntry] = {}
         # Counted, so that the store's threads need one look-up instead of a walk over a changing dict.
@@ -177,17 +183,24 @@ class Catalogue:
     ) -> tuple[list[CatalogueEntry], int]:
         """Served models in the order of their tokens, and how many there are in all.
 
-        `search` matches name, model_id and description without regard to case.
+        `search` matches name, model_id and the begin of the description without regard to case.
         """
         wanted = search.casefold() if search else ""
         found = [
             entry
             for entry in self._served_entries()
             if (not owner or entry.owner.lower() == owner.lower())
-            and wanted in f"{entry.model_id}\n{entry.name}\n{entry.description}".casefold()
+            and (not wanted or wanted in self._searched(entry))
         ]
         found.sort(key=lambda entry: entry.key.token_id)
         return found[offset : offset + limit], len(found)
+
+    def _searched(self, entry: CatalogueEntry) -> str:
+        text = self._texts.get(entry.key)
+        if text is None:
+            text = f"{entry.model_id}\n{entry.name}\n{entry.description[:_SEARCHED]}".casefold()
+            self._texts[entry.key] = text
+        return text
 
     def referenced(self, cid: Cid) -> bool:
         """Whether any known token refers to this root, so that the store must keep it. For any thread."""
@@ -231,7 +244,8 @@ class Catalogue:
         return (known.entry for known in self._known.values() if self._served(known.entry))
 
     def _not_found(self, name: str) -> ModelNotFound:
-        near = difflib.get_close_matches(name, self._by_name, n=3, cutoff=0.5)
+        names = itertools.islice(self._by_name, _NEAR_NAMES)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         return ModelNotFound(
             f"no model {name!r} is served here",
             suggestion=f"Did you mean {' or '.join(near)}?"
@@ -250,6 +264,7 @@ class Catalogue:
         known = self._known.pop(key, None)
         if known is not None:
             self._count(known, -1)
+            self._texts.pop(key, None)
         if known is not None and key in self._by_name.get(known.entry.model_id, ()):
             names = self._by_name[known.entry.model_id]
             names.discard(key)
