@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import SupportsIndex
 
 import msgspec
 import pytest
@@ -114,20 +113,17 @@ def test_an_unknown_name_is_compared_with_a_bounded_number_of_names(
     assert len(compared) == 200
 
 
-def test_a_description_is_read_once_for_all_searches_and_never_for_a_plain_list(catalogue: Catalogue) -> None:
-    class Counted(str):
-        reads = 0
-
-        def __getitem__(self, part: SupportsIndex | slice) -> str:
-            Counted.reads += 1
-            return super().__getitem__(part)
-
-    catalogue.put(KnownModel(entry(catalogue, 1, "m", description=Counted("Sees Things"))))
+def test_a_description_is_folded_once_for_all_searches_and_never_for_a_plain_list(
+    catalogue: Catalogue,
+) -> None:
+    catalogue.put(KnownModel(entry(catalogue, 1, "m", description="Sees Things" + "x" * 65_000)))
     catalogue.page(search=None, owner=None, offset=0, limit=9)
-    assert Counted.reads == 0
-    for _ in range(3):
-        assert catalogue.page(search="sees", owner=None, offset=0, limit=9)[1] == 1
-    assert Counted.reads == 1
+    assert catalogue._texts == {}
+    assert catalogue.page(search="sees", owner=None, offset=0, limit=9)[1] == 1
+    (folded,) = catalogue._texts.values()
+    assert len(folded) < 3_000
+    catalogue.page(search="other", owner=None, offset=0, limit=9)
+    assert catalogue._texts[catalogue.key(TokenId(1))] is folded
 
 
 def test_weights_are_never_public_even_when_another_token_calls_them_labels(catalogue: Catalogue) -> None:
