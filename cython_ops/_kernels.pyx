@@ -7,7 +7,7 @@ function of the active tier, without the GIL when the work is long enough to rep
 ndarrays, or the caller's `out`. docs/kernels.md has the semantics; reference.py the same functions in NumPy.
 """
 from libc.stdlib cimport calloc, free
-from libc.stdint cimport int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uintptr_t
 cimport numpy as cnp
 
 import os
@@ -24,6 +24,15 @@ cdef extern from "kernels.h" nogil:
         int64_t outputs "out"
         int activation
         float alpha
+    enum: STEP_SGD, STEP_ADAM, STEP_RMSPROP
+    ctypedef struct step_settings:
+        float rate
+        float beta1
+        float beta2
+        float epsilon
+        float decay
+        float shrink
+        float unbias2
     ctypedef struct kernel_table:
         const char *name
         int width
@@ -36,8 +45,33 @@ cdef extern from "kernels.h" nogil:
         void (*activate_back)(int, float, const float *, const float *, float *, int64_t, int64_t) noexcept nogil
         int64_t (*network_scratch)(const dense_layer *, int, int64_t, int) noexcept nogil
         void (*network)(const dense_layer *, int, const float *, int64_t, float *, float *, int) noexcept nogil
+        int64_t (*product_scratch)(int) noexcept nogil
+        void (*back_to_weights)(const float *, const float *, int64_t, int64_t, int64_t, float *, float *, float *,
+                                int) noexcept nogil
+        void (*back_to_input)(const float *, const float *, int64_t, int64_t, int64_t, float *, float *,
+                              int) noexcept nogil
+        void (*optimizer_step)(int, float *, const float *, float *, float *, int64_t,
+                               const step_settings *) noexcept nogil
+        void (*iou_matrix)(const float *, int64_t, const float *, int64_t, float *) noexcept nogil
+        int64_t (*cosine_topk)(const float *, const float *, int64_t, int64_t, int64_t, float *, int64_t *, int64_t *,
+                               int) noexcept nogil
+        void (*quantize_rows)(const float *, int64_t, int64_t, int8_t *, float *) noexcept nogil
+        int64_t (*cosine_topk_codes)(const int8_t *, const float *, const float *, const float *, const int16_t *,
+                                     int64_t, int64_t, int64_t, int64_t, float *, int64_t *, int64_t *,
+                                     int) noexcept nogil
     const kernel_table *const lonja_tiers[]
     int lonja_tier_runs(const kernel_table *)
+
+cdef extern from "nms.h" nogil:
+    ctypedef struct nms_request:
+        const float *boxes
+        const float *scores
+        const int64_t *classes
+        int64_t n
+        float iou_threshold
+        float score_threshold
+        int64_t most
+    int64_t lonja_nms(const kernel_table *, const nms_request *, int64_t *)
 
 cdef extern from "scratch.h" nogil:
     ctypedef struct scratch_spare:
@@ -54,4 +88,8 @@ include "face/checks.pxi"
 include "face/scores.pxi"
 include "face/rows.pxi"
 include "face/dense.pxi"
+include "face/backward.pxi"
+include "face/optimizers.pxi"
 include "face/image.pxi"
+include "face/boxes.pxi"
+include "face/cosine.pxi"

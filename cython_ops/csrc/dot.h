@@ -1,34 +1,38 @@
 /* Small batches: y[m][n] = bias[n] + x[m] . w[n], lanes along the inputs.
  *
- * The weights are used as they lie ([out, in], row-major), each read once for up to 8 rows of x. Accumulators:
- * one vector for each (row of x, row of w) of a group, summed up together by vf_sum_each. Inputs are taken in
- * blocks so that the rows of x stay in the first-level cache.
+ * The weights are used as they lie ([out, in], row-major). A tile is mb rows of x by as many rows of w as make
+ * DOT_SUMS products; its accumulators, one vector each, are summed up together by vf_sum_each. All rows of x
+ * pass over a group of weights before the next group is read, and inputs are taken in blocks, so that both
+ * stay in the first-level cache.
  */
 #ifndef LONJA_DOT_H
 #define LONJA_DOT_H
 
+#include "activate.h"
 #include "kernels.h"
 #include "shuffle.h"
 
 #if LONJA_AVX512
-#define DOT_SUMS 16 /* accumulators a group */
-#define DOT_ROWS 8  /* largest number of rows of x at once */
+#define DOT_SUMS 16 /* accumulators a tile, and rows of w a group */
 #else
 #define DOT_SUMS 8
-#define DOT_ROWS 4
 #endif
 #define DOT_BLOCK 1024
+#define DOT_FAR (256 * 1024) /* floats of weights that no second-level cache holds: fetched ahead */
 
-/* acc[m * step + r] += x[m] . w[r] over k inputs */
-INLINE void dot_tile(const int mb, const int rows, const int step, const float *x, int64_t xs,
-                     const float *const *w, int64_t k, vf *acc)
+/* sum[m * rows + r] = x[m] . w[r] over k inputs; `ahead` floats after w[r] lies a row that is used soon */
+INLINE void dot_tile(const int mb, const int rows, const int far, const float *x, int64_t xs, const float *const *w,
+                     int64_t k, int64_t ahead, vf *sum)
 {
     vf a[DOT_SUMS];
     EACH_UNROLLED for (int i = 0; i < mb * rows; i++) a[i] = vf_zero();
     int64_t at = 0;
     for (; at + VL <= k; at += VL) {
         vf v[8];
-        EACH_UNROLLED for (int r = 0; r < rows; r++) v[r] = vf_load(w[r] + at);
+        EACH_UNROLLED for (int r = 0; r < rows; r++) {
+            v[r] = vf_load(w[r] + at);
+            if (far && at % 16 == 0) __builtin_prefetch(w[r] + ahead + at, 0, 3);
+        }
         EACH_UNROLLED for (int m = 0; m < mb; m++) {
             const vf u = vf_load(x + m * xs + at);
             EACH_UNROLLED for (int r = 0; r < rows; r++) a[m * rows + r] = vf_fma(u, v[r], a[m * rows + r]);
@@ -41,42 +45,43 @@ INLINE void dot_tile(const int mb, const int rows, const int step, const float *
                 a[m * rows + r] = vf_fma(u, vf_load_n(w[r] + at, k - at, 0.0f), a[m * rows + r]);
         }
     }
-    EACH_UNROLLED for (int m = 0; m < mb; m++)
-        EACH_UNROLLED for (int r = 0; r < rows; r++) acc[m * step + r] = a[m * rows + r];
+    EACH_UNROLLED for (int i = 0; i < mb * rows; i++) sum[i] = a[i];
 }
 
-/* Outputs [n0, n1) of mb rows of x, over inputs [k0, k0 + k). */
-INLINE void dot_rows(const int mb, const dense_layer *layer, int64_t n0, int64_t n1, const float *x, int64_t xs,
-                     int64_t k0, int64_t k, float *y, int64_t ys)
+INLINE void dot_put(float *to, const float *from, int first, const float *bias, int64_t n)
 {
-    const int group = DOT_SUMS / mb, rows = group < 8 ? group : 8;
-    for (int64_t n = n0; n < n1; n += group) {
+    if (!first)
+        for (int64_t j = 0; j < n; j++) to[j] += from[j];
+    else if (bias)
+        for (int64_t j = 0; j < n; j++) to[j] = from[j] + bias[j];
+    else
+        for (int64_t j = 0; j < n; j++) to[j] = from[j];
+}
+
+/* mb rows of x by outputs [n, n1), at most DOT_SUMS of them, over inputs [k0, k0 + k) */
+INLINE void dot_group(const int mb, const int far, const dense_layer *layer, int64_t n, int64_t n1, const float *x,
+                      int64_t xs, int64_t k0, int64_t k, float *y, int64_t ys)
+{
+    const int group = DOT_SUMS / mb, rows = group < 8 ? group : 8; /* 16 streams of weights would be too many */
+    for (; n < n1; n += group) {
         vf acc[DOT_SUMS];
         float sum[DOT_SUMS];
         const int64_t valid = n1 - n < group ? n1 - n : group;
         EACH_UNROLLED for (int t = 0; t < group; t += rows) {
             const float *w[8];
-            if (t >= valid) { /* nothing left for the second half of the group */
-                EACH_UNROLLED for (int i = 0; i < mb * rows; i++) acc[(i / rows) * group + t + i % rows] = vf_zero();
-                continue;
-            }
             EACH_UNROLLED for (int r = 0; r < rows; r++) { /* past the end: the last row again, not stored */
-                int64_t row = t + r < valid ? n + t + r : n1 - 1;
+                const int64_t row = t + r < valid ? n + t + r : n1 - 1;
                 w[r] = layer->weight + row * layer->in + k0;
             }
-            dot_tile(mb, rows, group, x + k0, xs, w, k, acc + t);
+            if (t < valid) dot_tile(mb, rows, far, x + k0, xs, w, k, DOT_SUMS * layer->in, acc + t);
+            else EACH_UNROLLED for (int r = 0; r < rows; r++) acc[t + r] = vf_zero();
         }
         EACH_UNROLLED for (int i = 0; i < DOT_SUMS; i += VL) vf_store(sum + i, vf_sum_each(acc + i));
-        for (int m = 0; m < mb; m++) {
-            float *to = y + m * ys + n;
-            const float *from = sum + m * group;
-            if (k0 > 0)
-                for (int64_t j = 0; j < valid; j++) to[j] += from[j];
-            else if (layer->bias)
-                for (int64_t j = 0; j < valid; j++) to[j] = from[j] + layer->bias[n + j];
-            else
-                for (int64_t j = 0; j < valid; j++) to[j] = from[j];
-        }
+        const float *bias = layer->bias ? layer->bias + n : NULL;
+        if (valid == group)
+            EACH_UNROLLED for (int m = 0; m < mb; m++) dot_put(y + m * ys + n, sum + m * group, !k0, bias, group);
+        else
+            for (int m = 0; m < mb; m++) dot_put(y + m * ys + n, sum + m * group, !k0, bias, valid);
     }
 }
 
@@ -84,19 +89,24 @@ INLINE void dot_rows(const int mb, const dense_layer *layer, int64_t n0, int64_t
 static void dot_layer(const dense_layer *layer, int64_t n0, int64_t n1, const float *x, int64_t xs, int64_t m,
                       float *y, int64_t ys)
 {
+    const int far = layer->in * layer->out > DOT_FAR;
+    const int64_t block = m == 1 ? layer->in : DOT_BLOCK;
     if (layer->in == 0)
         for (int64_t r = 0; r < m; r++)
             for (int64_t n = n0; n < n1; n++) y[r * ys + n] = layer->bias ? layer->bias[n] : 0.0f;
-    const int64_t block = m == 1 ? layer->in : DOT_BLOCK;
     for (int64_t k0 = 0; k0 < layer->in; k0 += block) {
         const int64_t k = layer->in - k0 < block ? layer->in - k0 : block;
-        int64_t r = 0;
-#if DOT_ROWS == 8
-        for (; r + 8 <= m; r += 8) dot_rows(8, layer, n0, n1, x + r * xs, xs, k0, k, y + r * ys, ys);
-#endif
-        for (; r + 4 <= m; r += 4) dot_rows(4, layer, n0, n1, x + r * xs, xs, k0, k, y + r * ys, ys);
-        for (; r + 2 <= m; r += 2) dot_rows(2, layer, n0, n1, x + r * xs, xs, k0, k, y + r * ys, ys);
-        if (r < m) dot_rows(1, layer, n0, n1, x + r * xs, xs, k0, k, y + r * ys, ys);
+        for (int64_t n = n0; n < n1; n += DOT_SUMS) {
+            const int64_t stop = n + DOT_SUMS < n1 ? n + DOT_SUMS : n1;
+            int64_t r = 0;
+            if (far && m >= 4) {
+                dot_group(4, 1, layer, n, stop, x, xs, k0, k, y, ys);
+                r = 4;
+            }
+            for (; r + 4 <= m; r += 4) dot_group(4, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
+            for (; r + 2 <= m; r += 2) dot_group(2, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
+            if (r < m) dot_group(1, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
+        }
     }
     if (layer->activation != ACT_IDENTITY && layer->activation != ACT_SOFTMAX)
         for (int64_t r = 0; r < m; r++)

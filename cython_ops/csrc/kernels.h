@@ -19,6 +19,12 @@ typedef struct {
     float alpha; /* slope of leaky relu below zero */
 } dense_layer;
 
+enum { STEP_SGD, STEP_ADAM, STEP_RMSPROP };
+
+typedef struct {
+    float rate, beta1, beta2, epsilon, decay, shrink, unbias2;
+} step_settings;
+
 typedef struct {
     const char *name;
     int width; /* floats a vector */
@@ -36,6 +42,22 @@ typedef struct {
     int64_t (*network_scratch)(const dense_layer *layers, int count, int64_t n, int threads);
     void (*network)(const dense_layer *layers, int count, const float *x, int64_t n, float *y, float *scratch,
                     int threads);
+    int64_t (*product_scratch)(int threads);
+    void (*back_to_weights)(const float *grad, const float *x, int64_t n, int64_t in, int64_t out, float *dw,
+                            float *db, float *scratch, int threads);
+    void (*back_to_input)(const float *grad, const float *w, int64_t n, int64_t in, int64_t out, float *dx,
+                          float *scratch, int threads);
+    void (*optimizer_step)(int kind, float *p, const float *g, float *s, float *t, int64_t n,
+                           const step_settings *settings);
+    int64_t (*nms_greedy)(const float *boxes, const int64_t *order, int64_t count, float threshold, int64_t most,
+                          uint8_t *keep, float *columns, int64_t room);
+    void (*iou_matrix)(const float *a, int64_t n, const float *b, int64_t m, float *out);
+    int64_t (*cosine_topk)(const float *rows, const float *query, int64_t n, int64_t d, int64_t k, float *values,
+                           int64_t *indices, int64_t *counts, int threads);
+    void (*quantize_rows)(const float *rows, int64_t n, int64_t d, int8_t *codes, float *gains);
+    int64_t (*cosine_topk_codes)(const int8_t *codes, const float *gains, const float *rows, const float *query,
+                                 const int16_t *query_codes, int64_t n, int64_t d, int64_t k, int64_t candidates,
+                                 float *values, int64_t *indices, int64_t *counts, int threads);
 } kernel_table;
 
 /* Best first; ends with NULL. `lonja_tier_runs` asks the processor and the operating system. */

@@ -87,8 +87,9 @@ static void panel_layer(const dense_layer *layer, int nv, int64_t panels, const 
         const tile_shape *shape;
         for (int64_t m = 0; m < layer->out; m += shape->mr) {
             shape = tile_for(nv, layer->out - m);
-            const tile_start start = {k > 0, layer->bias ? layer->bias + m : NULL};
-            for (int64_t p = 0; p < panels; p++) {
+            tile_start start = {k > 0, layer->bias ? layer->bias + m : NULL, NULL};
+            if (m + 2 * shape->mr <= layer->out) start.ahead = layer->weight + (m + shape->mr) * layer->in + k;
+            for (int64_t p = 0; p < panels; p++, start.ahead = NULL) {
                 float *c = out + (p * layer->out + m) * width;
                 shape->run(&w, m, k, depth, in + (p * layer->in + k) * width, c, width, width, start);
                 if (done) activate(layer->activation, layer->alpha, c, c, shape->mr * width);

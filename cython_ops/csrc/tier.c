@@ -1,7 +1,11 @@
 /* The kernels of one tier: compiled once a tier with its -march and -DTIER=<name>. */
+#include "backward.h"
+#include "boxes.h"
+#include "cosine.h"
 #include "image.h"
 #include "kernels.h"
 #include "network.h"
+#include "optimize.h"
 #include "rows.h"
 #include "softmax.h"
 
@@ -22,4 +26,13 @@ const kernel_table JOIN(lonja_tier_, TIER) = {
     .activate_back = activate_back,
     .network_scratch = network_scratch,
     .network = network,
+    .product_scratch = product_scratch,
+    .back_to_weights = back_to_weights,
+    .back_to_input = back_to_input,
+    .optimizer_step = optimizer_step,
+    .nms_greedy = nms_greedy,
+    .iou_matrix = iou_matrix,
+    .cosine_topk = cosine_topk,
+    .quantize_rows = quantize_rows,
+    .cosine_topk_codes = cosine_topk_codes,
 };

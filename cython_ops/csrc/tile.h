@@ -32,6 +32,7 @@ typedef struct {
 typedef struct {
     int accumulate;
     const float *bias;
+    const float *ahead; /* the strip of A that comes next, to be fetched meanwhile; or NULL */
 } tile_start;
 
 INLINE void tile(const int mr, const int nv, const broadcast_matrix *A, int64_t m0, int64_t k0, int64_t depth,
@@ -51,12 +52,20 @@ INLINE void tile(const int mr, const int nv, const broadcast_matrix *A, int64_t 
         }
     const float *a = A->a + m0 * A->row + k0 * A->step;
     const int64_t row = A->row, step = A->step;
-    for (int64_t k = 0; k < depth; k++, a += step, b += nv * VL) {
-        vf x[TILE_NV];
-        EACH_UNROLLED for (int v = 0; v < nv; v++) x[v] = vf_load(b + v * VL);
-        EACH_UNROLLED for (int i = 0; i < mr; i++) {
-            const vf w = vf_set1(a[i * row]);
-            EACH_UNROLLED for (int v = 0; v < nv; v++) acc[i * nv + v] = vf_fma(w, x[v], acc[i * nv + v]);
+    const float *ahead = start.ahead;
+    for (int64_t k = 0; k < depth; k += 16) { /* a cache line of each row of A */
+        if (ahead) {
+            EACH_UNROLLED for (int i = 0; i < mr; i++) __builtin_prefetch(ahead + i * row, 0, 3);
+            ahead += 16;
+        }
+        const float *const stop = b + (depth - k < 16 ? depth - k : 16) * nv * VL;
+        for (; b != stop; a += step, b += nv * VL) {
+            vf x[TILE_NV];
+            EACH_UNROLLED for (int v = 0; v < nv; v++) x[v] = vf_load(b + v * VL);
+            EACH_UNROLLED for (int i = 0; i < mr; i++) {
+                const vf w = vf_set1(a[i * row]);
+                EACH_UNROLLED for (int v = 0; v < nv; v++) acc[i * nv + v] = vf_fma(w, x[v], acc[i * nv + v]);
+            }
         }
     }
     EACH_UNROLLED for (int i = 0; i < mr; i++)

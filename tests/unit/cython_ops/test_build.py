@@ -15,7 +15,7 @@ import pytest
 import cython_ops
 from cython_ops import _kernels, reference
 
-NOT_KERNELS = {"BuildInfo", "build_info"}
+NOT_FUNCTIONS = {"BuildInfo", "DenseNetwork", "build_info"}
 
 
 def _run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +53,7 @@ def test_use_tier_refuses_what_this_build_does_not_have() -> None:
 
 def test_a_missing_extension_says_how_to_build_it(tmp_path: Path) -> None:
     (tmp_path / "cython_ops").mkdir()
-    shutil.copy(Path(reference.__file__).with_name("__init__.py"), tmp_path / "cython_ops")
+    shutil.copy(cython_ops.__file__, tmp_path / "cython_ops")
     code = (
         "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in type(f).__module__]; "
         f"sys.path.insert(0, {str(tmp_path)!r}); import cython_ops"
@@ -75,21 +75,21 @@ def test_the_import_leaves_denormals_alone() -> None:
     assert done.stdout.strip() == "True", done.stderr
 
 
-def _parameters(tree: ast.Module) -> dict[str, list[str]]:
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return {
-        f.name: [a.arg for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)] for f in functions
-    }
+def _parameters(*modules: Path) -> dict[str, list[str]]:
+    nodes = [node for module in modules for node in ast.walk(ast.parse(module.read_text()))]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    return {f.name: [a.arg for a in (*f.args.args, *f.args.kwonlyargs)] for f in functions}
 
 
 def test_each_kernel_has_a_twin_and_a_stub_with_its_parameters() -> None:
-    folder = Path(reference.__file__).parent
-    twins = _parameters(ast.parse((folder / "reference.py").read_text()))
-    stubs = _parameters(ast.parse((folder / "_kernels.pyi").read_text()))
-    for name in set(cython_ops.__all__) - NOT_KERNELS:
+    folder = Path(cython_ops.__file__).parent
+    twins, stubs = _parameters(*folder.glob("reference/*.py")), _parameters(folder / "_kernels.pyi")
+    for name in set(cython_ops.__all__) - NOT_FUNCTIONS:
         described = (getattr(cython_ops, name).__doc__ or "").partition("\n")[0]
         assert stubs[name] == twins[name]
         assert [p for p in stubs[name] if re.search(rf"\b{p}\b", described)] == stubs[name]
+    assert stubs["__call__"] == twins["__call__"]
+    assert set(cython_ops.__all__) - {"BuildInfo", "build_info"} == set(reference.__all__)
 
 
 def test_kernels_run_in_many_threads_at_once(tier: str) -> None:

@@ -1,12 +1,7 @@
-"""What each kernel computes, in plain NumPy and double precision.
-
-In and out as the kernels of the same names. Slow and obvious on purpose: the parity tests hold every tier to
-these, and they serve where the extension cannot be built.
-"""
+"""Twins of the kernels that turn logits into scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -51,6 +46,50 @@ def _scores(row: NDArray[np.float64], activation: Activation) -> tuple[NDArray[n
     raise ValueError(f"activation must be 'softmax', 'sigmoid' or 'none', not {activation!r}")
 
 
+def _rows(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Softmax of each row; a row with a NaN is NaN."""
+    result = np.full(logits.shape, np.nan)
+    for r, row in enumerate(logits.astype(np.float64)):
+        if row.size and not np.isnan(row).any():
+            result[r] = _softmax(row)
+    return result
+
+
+def _put(result: NDArray[np.float64], out: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    if out is None:
+        with np.errstate(over="ignore"):
+            return result.astype(np.float32)
+    out[...] = result
+    return out
+
+
+def softmax(logits: NDArray[np.float32], *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """See `cython_ops.softmax`."""
+    return _put(_rows(logits), out)
+
+
+def log_softmax(
+    logits: NDArray[np.float32], *, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """See `cython_ops.log_softmax`."""
+    result = np.full(logits.shape, np.nan)
+    for r, row in enumerate(logits.astype(np.float64)):
+        if not row.size or np.isnan(row).any():
+            continue
+        top = row.max()
+        if np.isinf(top):
+            shared = row == top
+            result[r] = np.where(shared, -np.log(shared.sum()), -np.inf)
+        else:
+            result[r] = row - top - np.log(np.exp(row - top).sum())
+    return _put(result, out)
+
+
+def entropy(logits: NDArray[np.float32], *, activation: Activation = "softmax") -> NDArray[np.float64]:
+    """See `cython_ops.entropy`."""
+    return softmax_topk(logits, 0, activation=activation)[2]
+
+
 def softmax_topk(
     logits: NDArray[np.float32], k: int, *, activation: Activation = "softmax"
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
@@ -66,25 +105,3 @@ def softmax_topk(
             indices[r] = np.argsort(-row, kind="stable")[:k]
             values[r] = p[indices[r]]
     return values, indices, entropy
-
-
-def normalize_image(
-    pixels: NDArray[np.uint8],
-    *,
-    scale: float = 255.0,
-    mean: float | Sequence[float] = 0.0,
-    std: float | Sequence[float] = 1.0,
-    layout: Literal["nchw", "nhwc"] = "nchw",
-    bgr: bool = False,
-    out: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """See `cython_ops.normalize_image`."""
-    ordered = pixels[..., ::-1] if bgr else pixels
-    tensor = (ordered.astype(np.float64) / scale - np.asarray(mean)) / np.asarray(std)
-    if layout == "nchw":
-        tensor = tensor.transpose(2, 0, 1)
-    result = np.ascontiguousarray(tensor[None], dtype=np.float32)
-    if out is None:
-        return result
-    out[...] = result
-    return out

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cython_ops import activate, activate_backward, entropy, log_softmax, reference, softmax, softmax_topk
+
+ANY_TIER = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120
+)
+SHAPES = st.tuples(st.integers(0, 4), st.integers(0, 70))
+TAME = hnp.arrays(np.float32, SHAPES, elements=st.floats(-60, 60, width=32))
+WILD = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 3), st.integers(1, 40)),
+    elements=st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, -3.0, 3e38, -3e38, 1e-40]),
+)
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "gelu", "tanh", "sigmoid", "softmax")
+
+
+@given(logits=TAME | WILD)
+@ANY_TIER
+def test_softmax_and_log_softmax_equal_their_twins(tier: str, logits: np.ndarray) -> None:
+    np.testing.assert_allclose(softmax(logits), reference.softmax(logits), rtol=4e-6, atol=1e-37)
+    got, want = log_softmax(logits), reference.log_softmax(logits)
+    np.testing.assert_allclose(got, want, rtol=2e-6, atol=3e-5)
+
+
+@pytest.mark.parametrize("c", [1, 15, 16, 17, 64, 1000, 50_000])
+def test_wide_rows_sum_to_one(tier: str, c: int) -> None:
+    logits = np.random.default_rng(c).standard_normal((2, c), np.float32)
+    assert np.abs(softmax(logits).sum(axis=1, dtype=np.float64) - 1).max() < 1e-6
+    np.testing.assert_allclose(log_softmax(logits), reference.log_softmax(logits), rtol=1e-6)
+
+
+@given(logits=TAME)
+@ANY_TIER
+def test_entropy_is_that_of_softmax_topk(tier: str, logits: np.ndarray) -> None:
+    for activation in ("softmax", "sigmoid", "none"):
+        np.testing.assert_array_equal(
+            entropy(logits, activation=activation), softmax_topk(logits, 2, activation=activation)[2]
+        )
+
+
+@given(values=TAME | WILD, activation=st.sampled_from(ACTIVATIONS))
+@ANY_TIER
+def test_activations_equal_their_twins(tier: str, values: np.ndarray, activation: str) -> None:
+    with np.errstate(over="ignore"):
+        got = activate(values, activation=activation, alpha=0.2)
+        want = reference.activate(values, activation=activation, alpha=0.2)
+    rtol = 6e-6 if activation == "gelu" else 4e-6
+    np.testing.assert_allclose(got, want, rtol=rtol, atol=1e-37 if activation != "gelu" else 1e-30)
+    assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_may_work_in_place(tier: str, activation: str) -> None:
+    values = np.random.default_rng(3).standard_normal((5, 37), np.float32)
+    want = activate(values, activation=activation)
+    assert activate(values, activation=activation, out=values) is values
+    np.testing.assert_array_equal(values, want)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "sigmoid"])
+def test_limits_of_the_activations(tier: str, activation: str) -> None:
+    ends = activate(np.array([[-math.inf, math.inf, math.nan]], np.float32), activation=activation)[0]
+    low, high = {"relu": (0, math.inf), "gelu": (0, math.inf), "tanh": (-1, 1), "sigmoid": (0, 1)}[activation]
+    assert abs(ends[0] - low) < 1e-30
+    assert ends[1] == high
+    assert math.isnan(ends[2])
+
+
+@given(seed=st.integers(0, 2**32), shape=SHAPES, activation=st.sampled_from(ACTIVATIONS))
+@ANY_TIER
+def test_gradients_of_activations_equal_their_twins(
+    tier: str, seed: int, shape: tuple[int, int], activation: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    grad, x = rng.standard_normal(shape, np.float32), rng.standard_normal(shape, np.float32) * 3
+    values = x if activation == "gelu" else activate(x, activation=activation, alpha=0.2)
+    got = activate_backward(grad, values, activation=activation, alpha=0.2)
+    want = reference.activate_backward(grad, values, activation=activation, alpha=0.2)
+    np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_twins_gradients_are_those_of_finite_differences(activation: str) -> None:
+    rng = np.random.default_rng(7)
+    x, grad = (
+        rng.standard_normal((3, 5)).astype(np.float32) + 0.05,
+        rng.standard_normal((3, 5)).astype(np.float32),
+    )
+    values = x if activation == "gelu" else reference.activate(x, activation=activation)
+    slope = reference.activate_backward(grad, values, activation=activation)
+    for at in np.ndindex(3, 5):
+        ends = []
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[at] += sign * 1e-2
+            y = reference.activate(moved, activation=activation).astype(np.float64)
+            ends.append((y * grad).sum())
+        assert slope[at] == pytest.approx((ends[0] - ends[1]) / 2e-2, abs=2e-3)
+
+
+def test_wrong_arguments_are_named() -> None:
+    x = np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match=r"activation must be one of identity, relu, .*, not 'swish'"):
+        activate(x, activation="swish")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"values must have shape \(2, 3\), not \(2, 2\)"):
+        activate_backward(x, np.zeros((2, 2), np.float32), activation="relu")
+    with pytest.raises(ValueError, match=r"out must have shape \(2, 3\)"):
+        softmax(x, out=np.zeros((3, 2), np.float32))
+    both = np.zeros((4, 3), np.float32)
+    with pytest.raises(ValueError, match="out and the input overlap in memory"):
+        log_softmax(both[:2], out=both[1:3])
+    with pytest.raises(ValueError, match="out and values overlap"):
+        activate_backward(x.copy(), x, activation="relu", out=x)
