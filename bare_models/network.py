@@ -71,14 +71,16 @@ class Network:
     def __init__(
         self,
         layers: Sequence[Layer],
-        numbers: Mapping[str, memoryview | Floats],
+        numbers: Mapping[str, memoryview[float] | Floats],
         *,
         threads: int = 1,
         allow_nan: bool = False,
     ) -> None:
         widths = check(layers)
         self.inputs, self.outputs = widths.inputs, widths.outputs
-        self.widest = max(max(l.inputs, l.outputs) for l in layers if isinstance(l, DenseLayer))
+        self.widest = max(
+            max(layer.inputs, layer.outputs) for layer in layers if isinstance(layer, DenseLayer)
+        )
         if not allow_nan:
             _check_finite(numbers)
         self._steps = _steps(_folded(_parts(layers, numbers)), threads)
@@ -93,7 +95,7 @@ class Network:
         return rows
 
 
-def _parts(layers: Sequence[Layer], numbers: Mapping[str, memoryview | Floats]) -> list[_Part]:
+def _parts(layers: Sequence[Layer], numbers: Mapping[str, memoryview[float] | Floats]) -> list[_Part]:
     parts: list[_Part] = []
     for index, layer in enumerate(layers):
         if isinstance(layer, DenseLayer):
@@ -108,7 +110,7 @@ def _parts(layers: Sequence[Layer], numbers: Mapping[str, memoryview | Floats]) 
     return parts
 
 
-def _affine(index: int, layer: BatchNormLayer, numbers: Mapping[str, memoryview | Floats]) -> _Affine:
+def _affine(index: int, layer: BatchNormLayer, numbers: Mapping[str, memoryview[float] | Floats]) -> _Affine:
     start = prefix(index, layer)
     weight, bias, mean, variance = (
         np.asarray(numbers[f"{start}.{part}"], np.float64)
@@ -199,7 +201,7 @@ def _affine_step(part: _Affine) -> Step:
     return apply
 
 
-def _check_finite(numbers: Mapping[str, memoryview | Floats]) -> None:
+def _check_finite(numbers: Mapping[str, memoryview[float] | Floats]) -> None:
     for name, given in numbers.items():
         values = np.asarray(given, np.float32).reshape(-1)
         for at in range(0, values.size, FINITE_PIECE):

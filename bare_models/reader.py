@@ -12,7 +12,7 @@ import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -37,7 +37,7 @@ Container = Literal["safetensors", "raw"]
 class Numbers:
     """Tensors of a model: float32, little-endian, row-major, read-only, 64-byte aligned."""
 
-    tensors: dict[str, memoryview]
+    tensors: Mapping[str, memoryview[float]]
     nbytes: int
 
 
@@ -68,10 +68,9 @@ def read(
                 numbers = _read_safetensors(source, needed, layers)
     except OSError as error:
         raise BareInvalid(f"the file cannot be read: {error.strerror}") from None
-    if sha256 is not None and source.digest.hexdigest() != sha256:
-        raise BareInvalid(
-            f"the file's SHA-256 is {source.digest.hexdigest()}, but the manifest's weights.sha256 is {sha256}"
-        )
+    found = source.digest.hexdigest()
+    if sha256 is not None and found != sha256:
+        raise BareInvalid(f"the file's SHA-256 is {found}, but the manifest's weights.sha256 is {sha256}")
     return numbers
 
 

@@ -77,5 +77,7 @@ def _content(need: TensorNeed, numbers: Mapping[str, npt.NDArray[Any]]) -> memor
         raise BareInvalid(f"the tensor {need.name!r} of shape {list(need.shape)} is not given")
     values = np.ascontiguousarray(numbers[need.name], dtype="<f4")
     if values.shape != need.shape:
-        raise BareInvalid(f"the tensor {need.name!r} has the shape {list(values.shape)}, not {list(need.shape)}")
-    return memoryview(values).cast("B")
+        raise BareInvalid(
+            f"the tensor {need.name!r} has the shape {list(values.shape)}, not {list(need.shape)}"
+        )
+    return values.data.cast("B")

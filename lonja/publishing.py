@@ -139,7 +139,9 @@ def check_bare(model: Path, raw: bytes, draft: ModelDraft, *, container: Contain
         if draft.layers is None and container == "raw":
             raise UsageInvalid("model.layers is missing: a raw file does not say what its layers are")
         layers = draft.layers or read_layers(model)
-        numbers = read(model, layers, container=container, sha256=None, max_bytes=model.stat().st_size + 2**20)
+        numbers = read(
+            model, layers, container=container, sha256=None, max_bytes=model.stat().st_size + 2**20
+        )
         Network(layers, numbers.tensors, allow_nan=draft.allow_nan)
     except BareInvalid as error:
         raise UsageInvalid(f"{model.name}: {error}") from None

@@ -25,11 +25,11 @@ from postprocessors.registry import OUTPUTS, OutputTasks
 from preprocessors.registry import INPUTS, InputKinds
 
 if TYPE_CHECKING:
-    from postprocessors.specs import ClassificationOutput, RawOutput
-    from preprocessors.specs import ImageInput, TensorInput
+    from postprocessors.specs import ClassificationOutput, RawOutput, RegressionOutput
+    from preprocessors.specs import ImageInput, TabularInput, TensorInput
 
-    InputSpec = ImageInput | TensorInput
-    OutputSpec = ClassificationOutput | RawOutput
+    InputSpec = ImageInput | TensorInput | TabularInput
+    OutputSpec = ClassificationOutput | RegressionOutput | RawOutput
 else:
     InputSpec = INPUTS.union
     OutputSpec = OUTPUTS.union

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import msgspec
 
 from node.runtime.backend import Backend, Refused, TensorInfo
-from postprocessors.specs import ClassificationOutput, RawOutput
-from preprocessors.specs import ImageInput, TensorInput
+from postprocessors.specs import ClassificationOutput, RawOutput, RegressionOutput
+from preprocessors.specs import ImageInput, TabularInput, TensorInput
 
 
 def check(
@@ -30,6 +30,8 @@ def check(
     if isinstance(output_spec, ClassificationOutput):
         output = _output(backend.outputs, output_spec.name)
         _check_classes(output, labels)
+    elif isinstance(output_spec, RegressionOutput):
+        _check_targets(_output(backend.outputs, output_spec.name), len(output_spec.targets or labels or [""]))
     elif isinstance(output_spec, RawOutput):
         for name in output_spec.names or ():
             _output(backend.outputs, name)
@@ -42,6 +44,8 @@ def rows(input_spec: msgspec.Struct) -> tuple[tuple[int | None, ...] | None, str
         return picture.shape, picture.dtype
     if isinstance(input_spec, TensorInput):
         return tuple(input_spec.shape), input_spec.dtype
+    if isinstance(input_spec, TabularInput):
+        return (input_spec.width,), "float32"
     return None, "float32"
 
 
@@ -77,6 +81,12 @@ def _check_classes(output: TensorInfo, labels: list[str] | None) -> None:
     classes = output.shape[-1] if output.shape else None
     if labels is not None and classes is not None and classes != len(labels):
         raise _invalid(f"the manifest has {len(labels)} labels, the graph's output is {output}")
+
+
+def _check_targets(output: TensorInfo, targets: int) -> None:
+    values = output.shape[-1] if len(output.shape) > 1 else 1
+    if values is not None and values != targets:
+        raise _invalid(f"the manifest's regression has {targets} targets, the graph's output is {output}")
 
 
 def _output(outputs: tuple[TensorInfo, ...], name: str | None) -> TensorInfo:

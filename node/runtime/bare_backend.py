@@ -46,7 +46,7 @@ class BareBackend:
 
     def __init__(self, network: Network, *, input: TensorInfo, output: str, threads: int) -> None:  # noqa: A002
         self.input = input
-        self.outputs = (TensorInfo(output, "float32", (None, network.outputs)),)
+        self.outputs: tuple[TensorInfo, ...] = (TensorInfo(output, "float32", (None, network.outputs)),)
         self.rows: int | None = None
         self.threads = threads
         self._network, self._output = network, output
@@ -67,7 +67,9 @@ class BareBackend:
                 return {self._output: self._network(values)}
             return {self._output: self._in_pieces(values, stop)}
         except MemoryError:
-            raise Refused("fault", "the model needs more memory for this input than a worker may have") from None
+            raise Refused(
+                "fault", "the model needs more memory for this input than a worker may have"
+            ) from None
 
     def _in_pieces(self, values: Array, stop: Stop) -> Array:
         result = np.empty((len(values), self._network.outputs), np.float32)
@@ -105,7 +107,11 @@ def load(
         inputs = check(spec.layers).inputs
         shape = _row_shape(row, inputs)
         numbers = read(
-            weights, spec.layers, container=spec.weights.container, sha256=spec.weights.sha256, max_bytes=max_bytes
+            weights,
+            spec.layers,
+            container=spec.weights.container,
+            sha256=spec.weights.sha256,
+            max_bytes=max_bytes,
         )
         network = Network(spec.layers, numbers.tensors, threads=threads, allow_nan=spec.allow_nan)
     except BareInvalid as error:

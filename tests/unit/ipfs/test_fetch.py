@@ -157,7 +157,11 @@ def overhead(imported: Imported) -> int:
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["entity-bytes", "subtrees"])
 async def test_a_break_costs_at_most_one_leaf_and_the_nodes_above_it(
-    source: BlockStore, store: BlockStore, open_gateway: OpenGateway, open_retriever: OpenRetriever, ranges: bool
+    source: BlockStore,
+    store: BlockStore,
+    open_gateway: OpenGateway,
+    open_retriever: OpenRetriever,
+    ranges: bool,
 ) -> None:
     content = noise(12 * MIB + 5)
     imported = await source.import_bytes(content)
@@ -293,7 +297,9 @@ async def test_a_partial_download_that_was_damaged_is_not_believed(
 # which gateway, and when
 
 
-async def test_retry_after_is_honoured(source: BlockStore, store: BlockStore, open_gateway: OpenGateway) -> None:
+async def test_retry_after_is_honoured(
+    source: BlockStore, store: BlockStore, open_gateway: OpenGateway
+) -> None:
     imported = await source.import_bytes(b"x")
     gateway = await open_gateway(source)
 
