@@ -112,7 +112,7 @@ class _Chain:
 
     def constant(self, value: float) -> str:
         name = f"constant.{value!r}"
-        self.constants[name] = np.float32(value).reshape(())
+        self.constants[name] = np.array(value, np.float32)
         return name
 
     @property

@@ -26,14 +26,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from bare_models.layers import DenseLayer, Layer, needs
 from bare_models.to_onnx import write_onnx
 from bare_models.writer import write_raw, write_safetensors
 from benchmarks import load
-from benchmarks.node import EXECUTE, INPUTS, ROOT, _until_answers, pss, sold
+from benchmarks.node import EXECUTE, INPUTS, ROOT, pss, sold
 from benchmarks.report import spread, table
 from lonja.devnet.world import World, running_world
 
@@ -115,9 +114,12 @@ def _process(
     name: str, command: list[str], *, url: str, body: bytes, env: dict[str, str]
 ) -> Iterator[Server]:
     process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | env | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command,
+        cwd=ROOT,
+        env=os.environ | env | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         answered(url, body, JSON)
         yield Server(name, url, body, JSON, process.pid)
@@ -158,9 +160,12 @@ def gunicorn(files: Files, name: str, *options: str) -> Callable[[], object]:
         "benchmarks.peers.flask_numpy:app",
     ]
     return lambda: _process(
-        name, command, url=f"http://127.0.0.1:{port}{EXECUTE}", body=execute_body("small"),
+        name,
+        command,
+        url=f"http://127.0.0.1:{port}{EXECUTE}",
+        body=execute_body("small"),
         env={"WEIGHTS": str(files.raw), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
 
 
 def mlserver(files: Files, folder: Path) -> Callable[[], object]:
@@ -168,18 +173,24 @@ def mlserver(files: Files, folder: Path) -> Callable[[], object]:
     tensor = {"name": "x", "shape": [1, INPUTS], "datatype": "FP32", "data": CONTENT}
     command = [str(PEERS / "python"), "-m", "benchmarks.peers.mlserver_numpy", str(folder), str(port)]
     return lambda: _process(
-        "MLServer", command, url=f"http://127.0.0.1:{port}/v2/models/small/infer",
-        body=json.dumps({"inputs": [tensor]}).encode(), env={"WEIGHTS": str(files.raw)},
-    )  # fmt: skip
+        "MLServer",
+        command,
+        url=f"http://127.0.0.1:{port}/v2/models/small/infer",
+        body=json.dumps({"inputs": [tensor]}).encode(),
+        env={"WEIGHTS": str(files.raw)},
+    )
 
 
 def bare_handler(files: Files) -> Callable[[], object]:
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.peers.bare_aiohttp", str(files.onnx), str(port)]
     return lambda: _process(
-        "aiohttp + ONNX Runtime, one handler", command, url=f"http://127.0.0.1:{port}{EXECUTE}",
-        body=execute_body("small"), env={},
-    )  # fmt: skip
+        "aiohttp + ONNX Runtime, one handler",
+        command,
+        url=f"http://127.0.0.1:{port}{EXECUTE}",
+        body=execute_body("small"),
+        env={},
+    )
 
 
 def throughput(ours: list[Server], peers: list[Server], *, seconds: float, rounds: int) -> str:
@@ -239,11 +250,14 @@ async def measure(*, quick: bool) -> None:
             weight = await _memory(world, bare, graph)
             ours = [
                 Server(
-                    f"node, {kind}", world.node_url + EXECUTE, execute_body(model.name),
-                    JSON | {"Authorization": f"Bearer {model.token}"}, world.node.pid,
+                    f"node, {kind}",
+                    world.node_url + EXECUTE,
+                    execute_body(model.name),
+                    JSON | {"Authorization": f"Bearer {model.token}"},
+                    world.node.pid,
                 )
                 for kind, model in (("bare model", bare), ("same network in ONNX", graph))
-            ]  # fmt: skip
+            ]
             makers = [bare_handler(files)]
             if (PEERS / "gunicorn").exists():
                 (here / "mlserver").mkdir()

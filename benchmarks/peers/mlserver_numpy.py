@@ -39,9 +39,14 @@ class Network(MLModel):
 def main(folder: Path, port: int) -> None:
     """Write the settings that MLServer reads and become its server."""
     settings = {
-        "http_port": port, "grpc_port": port + 1, "metrics_port": port + 2, "parallel_workers": 0, "debug": False,
-        "host": "127.0.0.1", "metrics_endpoint": None,
-    }  # fmt: skip
+        "http_port": port,
+        "grpc_port": port + 1,
+        "metrics_port": port + 2,
+        "parallel_workers": 0,
+        "debug": False,
+        "host": "127.0.0.1",
+        "metrics_endpoint": None,
+    }
     (folder / "settings.json").write_text(json.dumps(settings))
     model = {"name": "small", "implementation": "benchmarks.peers.mlserver_numpy.Network"}
     (folder / "model-settings.json").write_text(json.dumps(model))
