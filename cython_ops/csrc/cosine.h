@@ -68,6 +68,15 @@ INLINE int32_t dot_codes(const int8_t *row, const int16_t *query, int64_t d)
     h = _mm_add_epi32(h, _mm_shuffle_epi32(h, 0x4e));
     sum = _mm_cvtsi128_si32(_mm_add_epi32(h, _mm_shuffle_epi32(h, 0xb1)));
 #endif
+#if LONJA_SSE
+    __m128i a = _mm_setzero_si128();
+    for (; i + 8 <= d; i += 8) {
+        const __m128i u = _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(row + i)));
+        a = _mm_add_epi32(a, _mm_madd_epi16(u, _mm_loadu_si128((const __m128i *)(query + i))));
+    }
+    a = _mm_add_epi32(a, _mm_shuffle_epi32(a, 0x4e));
+    sum = _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
+#endif
     for (; i < d; i++) sum += (int32_t)row[i] * query[i];
     return sum;
 }

@@ -64,7 +64,9 @@ def load(plan: LoadPlan, *, began: float) -> tuple[Pipeline, LoadReport]:
 def _backend(plan: LoadPlan, model: Any) -> Backend:
     weights = Path(plan.weights_path)
     if model.format == "onnx":
-        return onnx_backend.load(weights, threads=plan.threads, max_bytes=plan.memory_bytes)
+        return onnx_backend.load(
+            weights, plan.weights_file, threads=plan.threads, max_bytes=plan.memory_bytes
+        )
     if model.format != "bare":
         raise Refused("model_invalid", f"manifest: this node serves no models of format {model.format!r}")
     try:

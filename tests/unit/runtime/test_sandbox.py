@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from node.runtime import linux, seccomp
+from node.runtime import linux, sandbox, seccomp
 from node.runtime.seccomp import Stage
 from tests.conftest import ROOT
 
@@ -200,3 +200,23 @@ def test_cpu_limit_counts_from_now() -> None:
     finally:
         child.kill()
         child.wait()
+
+
+def test_step_that_the_kernel_refuses_is_reported_and_does_not_stop_the_rest() -> None:
+    missing: list[str] = []
+    done: list[str] = []
+
+    def refuse() -> None:
+        raise OSError(38, "Function not implemented")
+
+    sandbox._attempt("landlock", missing, refuse)
+    sandbox._attempt("seccomp", missing, lambda: done.append("seccomp"))
+    assert missing == ["landlock (Function not implemented)"]
+    assert done == ["seccomp"]
+
+
+def test_code_paths_hold_packages_and_not_the_folder_of_the_checkout() -> None:
+    paths = sandbox.code_paths()
+    assert any(path == ROOT / "node" for path in paths)
+    assert ROOT not in paths
+    assert not any(parent in paths for parent in ROOT.parents)
