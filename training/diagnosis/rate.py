@@ -14,6 +14,7 @@ HIGH_RATIO: Final = 0.1
 LOW_RATIO: Final = 1e-4
 RATIO_SOURCE: Final = "CS231n notes, Neural Networks Part 3 (updates to weights: around 1e-3); limits measured here"
 WORSE: Final = 1.2
+MOVED: Final = 0.01
 LATE_SHARE: Final = 0.15
 _FEWEST: Final = 9
 
@@ -26,7 +27,7 @@ def too_high(stats: TrainingStats) -> Iterator[Finding]:
     begun, ended, lowest = stats.loss[0], fmean(stats.loss[-third:]), min(stats.loss)
     constant = stats.final.baseline_loss if stats.final else begun
     ratio = _ratio(stats, late=True)
-    rose = ended > WORSE * max(begun, constant)
+    rose = ended > WORSE * max(begun, constant) and _peak(stats) > MOVED
     tossed = ratio > HIGH_RATIO
     if not (rose or tossed):
         return
@@ -73,6 +74,11 @@ def _ratio(stats: TrainingStats, *, late: bool) -> float:
         taken = layer.deep_update_ratio
         values += taken[-max(1, len(taken) // 3) :] if late else taken
     return median(values) if values else USUAL
+
+
+def _peak(stats: TrainingStats) -> float:
+    """The largest update ratio: a network that was not moved was not thrown about."""
+    return max((ratio for layer in stats.layers for ratio in layer.deep_update_ratio), default=0.0)
 
 
 def _thirds(values: list[float], third: int) -> tuple[list[float], list[float], list[float]]:
