@@ -6,6 +6,7 @@ docs/kernels.md: semantics, tolerances, tiers. Imports NumPy, so the main proces
 
 from __future__ import annotations
 
+import os
 from typing import TypedDict
 
 try:
@@ -14,6 +15,7 @@ try:
         activate,
         activate_backward,
         active_tier,
+        active_unit,
         adam_step,
         adamw_step,
         available_tiers,
@@ -72,9 +74,21 @@ class BuildInfo(TypedDict):
 
     tier: str
     tiers: tuple[str, ...]
+    bfloat16: str
     threads: int
+    processors: int
 
 
 def build_info() -> BuildInfo:
-    """Say which instruction-set tier is in use, which this processor runs, and the threads of a call."""
-    return {"tier": active_tier(), "tiers": available_tiers(), "threads": 1}
+    """Say which instruction-set tier and bfloat16 unit are in use, and which tiers this processor runs.
+
+    `threads` is what a call uses unless it is told otherwise, `processors` what this process may run on.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "tier": active_tier(),
+        "tiers": available_tiers(),
+        "bfloat16": active_unit(),
+        "threads": 1,
+        "processors": len(affinity(0)) if affinity else os.cpu_count() or 1,
+    }

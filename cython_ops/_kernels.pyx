@@ -6,8 +6,9 @@ In: ndarrays. Each function checks type, dtype, shape, contiguity and overlap (c
 function of the active tier, without the GIL when the work is long enough to repay its release. Out: new
 ndarrays, or the caller's `out`. docs/kernels.md has the semantics; reference.py the same functions in NumPy.
 """
+from libc.string cimport memset
 from libc.stdlib cimport calloc, free
-from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint16_t, uintptr_t
 cimport numpy as cnp
 
 import os
@@ -24,6 +25,18 @@ cdef extern from "kernels.h" nogil:
         int64_t outputs "out"
         int activation
         float alpha
+    ctypedef struct bf16_layer:
+        const uint16_t *weight
+        const float *bias
+        int64_t inputs "in"
+        int64_t outputs "out"
+        int activation
+        float alpha
+    ctypedef struct bf16_unit:
+        const char *name
+        int64_t (*scratch)(const bf16_layer *, int, int64_t) noexcept nogil
+        void (*network)(const bf16_unit *, const bf16_layer *, int, const float *, int64_t, float *, float *,
+                        int) noexcept nogil
     enum: STEP_SGD, STEP_ADAM, STEP_RMSPROP
     ctypedef struct step_settings:
         float rate
@@ -36,6 +49,8 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct kernel_table:
         const char *name
         int width
+        bf16_unit widened
+        void (*bf16_row)(const float *, int64_t, int64_t, uint16_t *) noexcept nogil
         void (*score_topk)(const float *, int64_t, int64_t, int64_t, int, float *, int64_t *, double *) noexcept nogil
         void (*image_to_planes)(const uint8_t *, int64_t, int64_t, const float *, const float *, int, float *) noexcept nogil
         void (*image_to_pixels)(const uint8_t *, int64_t, int64_t, const float *, const float *, int, float *) noexcept nogil
@@ -61,6 +76,8 @@ cdef extern from "kernels.h" nogil:
                                      int) noexcept nogil
     const kernel_table *const lonja_tiers[]
     int lonja_tier_runs(const kernel_table *)
+    const bf16_unit *const lonja_bf16_units[]
+    int lonja_unit_runs(const bf16_unit *)
 
 cdef extern from "nms.h" nogil:
     ctypedef struct nms_request:
@@ -71,13 +88,15 @@ cdef extern from "nms.h" nogil:
         float iou_threshold
         float score_threshold
         int64_t most
-    int64_t lonja_nms(const kernel_table *, const nms_request *, int64_t *)
+    int64_t lonja_nms(const kernel_table *, const nms_request *, int64_t *, float *)
+    int64_t lonja_nms_scratch(int64_t)
 
 cdef extern from "scratch.h" nogil:
     ctypedef struct scratch_spare:
         void *block
     float *scratch_take(scratch_spare *, int64_t)
     void scratch_give(scratch_spare *, float *)
+    void scratch_keep(scratch_spare *, float *)
     void scratch_free(scratch_spare *)
 
 # Below this many elements a call ends sooner than the GIL could be released and taken again.

@@ -19,6 +19,27 @@ typedef struct {
     float alpha; /* slope of leaky relu below zero */
 } dense_layer;
 
+typedef struct {
+    const uint16_t *weight; /* bfloat16 [out + 15][in rounded up to 32] */
+    const float *bias;
+    int64_t in, out;
+    int activation;
+    float alpha;
+} bf16_layer;
+
+/* A way to multiply bfloat16. `pack` and `layer` are the unit's own; the face calls scratch and network. */
+typedef struct bf16_unit bf16_unit;
+struct bf16_unit {
+    const char *name;
+    int64_t (*scratch)(const bf16_layer *layers, int count, int64_t n);
+    void (*network)(const bf16_unit *unit, const bf16_layer *layers, int count, const float *x, int64_t n, float *y,
+                    float *scratch, int threads);
+    void (*pack)(const float *x, int64_t xs, int64_t n, int64_t in, uint16_t *to);
+    void (*layer)(const bf16_layer *layer, int64_t n0, int64_t n1, const uint16_t *x, int64_t rows, float *y, int64_t ys);
+    int (*begin)(void); /* on each thread, or NULL */
+    void (*end)(void);
+};
+
 enum { STEP_SGD, STEP_ADAM, STEP_RMSPROP };
 
 typedef struct {
@@ -28,6 +49,8 @@ typedef struct {
 typedef struct {
     const char *name;
     int width; /* floats a vector */
+    bf16_unit widened; /* bfloat16 widened to float32 */
+    void (*bf16_row)(const float *x, int64_t in, int64_t depth, uint16_t *to);
     void (*score_topk)(const float *x, int64_t n, int64_t c, int64_t k, int score, float *values,
                        int64_t *indices, double *entropy);
     void (*image_to_planes)(const uint8_t *x, int64_t pixels, int64_t channels, const float *gain,
@@ -63,5 +86,9 @@ typedef struct {
 /* Best first; ends with NULL. `lonja_tier_runs` asks the processor and the operating system. */
 extern const kernel_table *const lonja_tiers[];
 int lonja_tier_runs(const kernel_table *tier);
+
+/* The bfloat16 units, best first; ends with NULL. `lonja_unit_runs` may have to ask the system for AMX. */
+extern const bf16_unit *const lonja_bf16_units[];
+int lonja_unit_runs(const bf16_unit *unit);
 
 #endif

@@ -1,7 +1,7 @@
 /* A chain of dense layers, one call: y = layers(x).
  *
  * Up to NETWORK_SMALL rows the layers run one after the other over dot.h, each layer's outputs shared among the
- * threads. More rows are taken in chunks and kept feature-major, in panels of batch lanes, through the whole chain:
+ * threads; a single layer of few outputs takes dot.h for any number of rows. More rows are taken in chunks and kept feature-major, in panels of batch lanes, through the whole chain:
  * the only transpositions are those of the input and of the last output; threads share the rows.
  *
  * `scratch` (network_scratch floats) belongs to the call: two callers never share any.
@@ -16,12 +16,13 @@
 #include "tile.h"
 
 #if LONJA_AVX512
-#define NETWORK_SMALL 12
+#define NETWORK_SMALL 32
 #elif LONJA_AVX2
 #define NETWORK_SMALL 6
 #else
 #define NETWORK_SMALL 3
 #endif
+#define NETWORK_NARROW 32 /* outputs of a single layer that do not repay the transposition of its input */
 #define NETWORK_CHUNK 256 /* rows kept in panels at once; a multiple of TILE_LANES */
 #define ROW_PAD 16        /* rows of equal low address bits would fight for the same cache sets */
 
@@ -46,11 +47,16 @@ static int64_t chunk_rows(int64_t n, int threads)
     const int64_t share = ((n + threads - 1) / threads + TILE_LANES - 1) / TILE_LANES * TILE_LANES;
     return share < NETWORK_CHUNK ? share : NETWORK_CHUNK;
 }
+INLINE int takes_dots(const dense_layer *layers, int count, int64_t n)
+{
+    return n <= NETWORK_SMALL || (count == 1 && layers[0].out <= NETWORK_NARROW);
+}
 /* floats of scratch that a call needs */
 static int64_t network_scratch(const dense_layer *layers, int count, int64_t n, int threads)
 {
     const int64_t w = widest_of(layers, count);
-    if (n <= NETWORK_SMALL) return 2 * n * (w + ROW_PAD) + 16;
+    if (count == 1 && takes_dots(layers, count, n)) return 16;
+    if (takes_dots(layers, count, n)) return 2 * n * (w + ROW_PAD) + 16;
     return 2 * threads * chunk_rows(n, threads) * w + 16;
 }
 
@@ -74,6 +80,20 @@ static void network_small(void *context, lonja_team *team, int rank, int size)
     }
     if (rank == 0 && call->layers[call->count - 1].activation == ACT_SOFTMAX)
         softmax_rows(call->y, call->y, n, call->layers[call->count - 1].out);
+}
+
+/* one layer of few outputs: threads share the rows */
+static void network_narrow(void *context, lonja_team *team, int rank, int size)
+{
+    (void)team;
+    const network_call *call = context;
+    const dense_layer *layer = call->layers;
+    int64_t from, to;
+    team_share(call->n, 4, rank, size, &from, &to);
+    if (from == to) return;
+    float *y = call->y + from * layer->out;
+    dot_layer(layer, 0, layer->out, call->x + from * layer->in, layer->in, to - from, y, layer->out);
+    if (layer->activation == ACT_SOFTMAX) softmax_rows(y, y, to - from, layer->out);
 }
 
 /* one layer over `panels` panels of nv vectors: in [panel][in][lane], out [panel][out][lane] */
@@ -141,6 +161,7 @@ static void network(const dense_layer *layers, int count, const float *x, int64_
 {
     network_call call = {layers, count, x, n, y, scratch, widest_of(layers, count), chunk_rows(n, threads)};
     if (n == 0) return;
-    lonja_team_run(threads, n <= NETWORK_SMALL ? network_small : network_large, &call);
+    team_task task = n <= NETWORK_SMALL ? network_small : takes_dots(layers, count, n) ? network_narrow : network_large;
+    lonja_team_run(threads, task, &call);
 }
 #endif

@@ -36,6 +36,8 @@ static inline void scratch_give(scratch_spare *spare, float *floats)
     }
     free(__atomic_exchange_n(&spare->block, (void *)block, __ATOMIC_ACQ_REL));
 }
+/* Keeps a block of any size: for memory that lives as long as its owner. */
+static inline void scratch_keep(scratch_spare *spare, float *floats) { spare->block = (char *)floats - SCRATCH_HEAD; }
 static inline void scratch_free(scratch_spare *spare)
 {
     free(__atomic_exchange_n(&spare->block, NULL, __ATOMIC_ACQ_REL));

@@ -1,5 +1,6 @@
 /* The kernels of one tier: compiled once a tier with its -march and -DTIER=<name>. */
 #include "backward.h"
+#include "bf16.h"
 #include "boxes.h"
 #include "cosine.h"
 #include "image.h"
@@ -17,6 +18,8 @@
 const kernel_table JOIN(lonja_tier_, TIER) = {
     .name = TEXT(TIER),
     .width = VL,
+    .widened = {"widened", bf16_scratch, bf16_network, bf16_pack_rows, bf16_layer_rows, NULL, NULL},
+    .bf16_row = bf16_row,
     .score_topk = score_topk,
     .image_to_planes = image_to_planes,
     .image_to_pixels = image_to_pixels,

@@ -12,6 +12,47 @@ const kernel_table *const lonja_tiers[] = {&lonja_tier_avx512, &lonja_tier_avx2,
 const kernel_table *const lonja_tiers[] = {&lonja_tier_base, NULL};
 #endif
 
+#if defined(LONJA_HAS_BF16)
+extern const bf16_unit lonja_bf16_avx512;
+#endif
+#if defined(LONJA_HAS_AMX)
+extern const bf16_unit lonja_bf16_amx;
+extern int lonja_amx_allowed(void);
+#endif
+const bf16_unit *const lonja_bf16_units[] = {
+#if defined(LONJA_HAS_AMX)
+    &lonja_bf16_amx,
+#endif
+#if defined(LONJA_HAS_BF16)
+    &lonja_bf16_avx512,
+#endif
+    NULL,
+};
+
+#if defined(LONJA_HAS_AMX) && !defined(LONJA_AMX_EMULATED)
+#include <cpuid.h>
+static int has_amx_bf16(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1); /* AMX-BF16, AMX-TILE */
+}
+#endif
+
+int lonja_unit_runs(const bf16_unit *unit)
+{
+#if defined(LONJA_HAS_AMX) && defined(LONJA_AMX_EMULATED)
+    if (unit == &lonja_bf16_amx) return 1;
+#elif defined(LONJA_HAS_AMX)
+    if (unit == &lonja_bf16_amx) return lonja_tier_runs(&lonja_tier_avx512) && has_amx_bf16() && lonja_amx_allowed();
+#endif
+#if defined(LONJA_HAS_BF16)
+    __builtin_cpu_init();
+    if (unit == &lonja_bf16_avx512) return lonja_tier_runs(&lonja_tier_avx512) && __builtin_cpu_supports("avx512bf16");
+#endif
+    (void)unit;
+    return 0;
+}
+
 /* Feature bits, never the model: hypervisors mask the model. The builtin also asks XGETBV, so a system that
  * does not save the wide registers counts as one without them. */
 int lonja_tier_runs(const kernel_table *tier)

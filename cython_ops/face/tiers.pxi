@@ -27,6 +27,7 @@ def use_tier(str name, /):
     while lonja_tiers[i] != NULL:
         if lonja_tiers[i].name.decode() == name and lonja_tier_runs(lonja_tiers[i]):
             K = lonja_tiers[i]
+            use_unit(available_units()[0])
             return
         i += 1
     raise ValueError(f"no tier {name!r} here: this build on this processor runs {', '.join(available_tiers())}")
@@ -35,6 +36,50 @@ def use_tier(str name, /):
 def active_tier():
     """Name of the tier whose kernels are called."""
     return K.name.decode()
+
+
+# ---- bfloat16 units ----
+
+cdef const bf16_unit *U = NULL  # NULL: the tier's own, widened
+
+
+def available_units():
+    """Names of the ways to multiply bfloat16 in the active tier, best first."""
+    cdef int i = 0
+    names = []
+    while K.name == b"avx512" and lonja_bf16_units[i] != NULL:
+        if lonja_unit_runs(lonja_bf16_units[i]):
+            names.append(lonja_bf16_units[i].name.decode())
+        i += 1
+    return (*names, "widened")
+
+
+def use_unit(str name, /):
+    """Make `name` the active bfloat16 unit of this process; for tests and benchmarks.
+
+    Raises
+    ------
+    ValueError
+        If the active tier has no such unit here.
+    """
+    global U
+    cdef int i = 0
+    if name not in available_units():
+        raise ValueError(f"no bfloat16 unit {name!r} here, only {', '.join(available_units())}")
+    U = NULL
+    while lonja_bf16_units[i] != NULL:
+        if lonja_bf16_units[i].name.decode() == name:
+            U = lonja_bf16_units[i]
+        i += 1
+
+
+cdef const bf16_unit *_unit():
+    return U if U != NULL else &K.widened
+
+
+def active_unit():
+    """Name of the bfloat16 unit that is used."""
+    return _unit().name.decode()
 
 
 def _choose_tier():

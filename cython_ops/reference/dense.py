@@ -109,11 +109,21 @@ def dense(
     return activate(z.astype(np.float32), activation=activation, alpha=alpha, out=out)
 
 
+def _bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """To the nearest bfloat16, ties to even; NaN stays."""
+    bits = values.astype(np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(values), values, rounded.view(np.float32))
+
+
 class DenseNetwork:
     """See `cython_ops.DenseNetwork`."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], *, precision: Literal["float32", "bfloat16"] = "float32"
+    ) -> None:
         self._layers = list(layers)
+        self._round = _bfloat16 if precision == "bfloat16" else np.asarray
         self.inputs = self._layers[0][0].shape[1]
         self.outputs = self._layers[-1][0].shape[0]
 
@@ -126,7 +136,13 @@ class DenseNetwork:
     ) -> NDArray[np.float32]:
         """See `cython_ops.DenseNetwork.__call__`."""
         for weight, bias, activation, *alpha in self._layers:
-            x = dense(x, weight, bias, activation=activation, alpha=alpha[0] if alpha else 0.01)
+            x = dense(
+                self._round(x),
+                self._round(weight),
+                bias,
+                activation=activation,
+                alpha=alpha[0] if alpha else 0.01,
+            )
         return _put(x, out)
 
 
