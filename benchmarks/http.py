@@ -18,6 +18,8 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+from aiohttp import web
+
 EXECUTE = "/api/inference/execute"
 CONNECTIONS, SECONDS = 16, 5
 TOKEN = "licensee-session-token"
@@ -31,7 +33,6 @@ BODY = json.dumps(
 
 async def node_server() -> None:
     """The node's application with fake flows and production logging into /dev/null."""
-    from aiohttp import web
     from prometheus_client import CollectorRegistry
 
     from node import logs
@@ -56,7 +57,6 @@ async def node_server() -> None:
 async def bare_server() -> None:
     """aiohttp and msgspec, nothing else."""
     import msgspec
-    from aiohttp import web
 
     from node.web import answers
     from node.web.schemas import ExecuteBody
@@ -77,9 +77,7 @@ async def bare_server() -> None:
     await _serve(web.TCPSite(runner, "127.0.0.1", 0), runner)
 
 
-async def cpu(_request: object) -> object:
-    from aiohttp import web
-
+async def cpu(_request: web.Request) -> web.Response:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return web.json_response(used.ru_utime + used.ru_stime)
 

@@ -350,7 +350,10 @@ def _one_start(world: World, wheel: Path, folder: Path) -> tuple[float, float]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     paths = [str(wheel), sysconfig.get_path("purelib"), *(p for p in sys.path if p.endswith("site-packages"))]
-    code = f"import sys; sys.path[1:1] = {paths!r}; from lonja.cli.main import main; main(['serve'])"
+    code = (
+        f"import sys; sys.path[1:1] = {paths!r}; sys.argv[:] = ['lonja', 'serve']; "
+        "from lonja.cli.main import main; main()"
+    )
     folder.mkdir()
     env = _plain_environment() | {
         "PORT": str(port), "DATA_DIR": str(folder / "data"), "MODEL_DIR": str(folder / "models"),

@@ -7,6 +7,7 @@ import: `configure` is called by the composition root.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -57,7 +58,10 @@ class JsonLines(logging.Formatter):
         line.update(_fields(record))
         if record.exc_info:
             line["exception"] = redact(self.formatException(record.exc_info))
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except UnicodeEncodeError:  # a text quotes bytes that are no UTF-8
+            return json.dumps(line, default=str)
 
 
 class ReadableLines(logging.Formatter):
@@ -80,7 +84,7 @@ class ReadableLines(logging.Formatter):
             line += "  " + _CONTROL.sub("·", fields).replace("\n", "·")
         if record.exc_info:
             line += "\n" + redact(self.formatException(record.exc_info))
-        return line
+        return line.encode("utf-8", "backslashreplace").decode()
 
 
 def configure(*, level: str, production: bool, stream: TextIO | None = None) -> None:

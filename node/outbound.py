@@ -120,7 +120,7 @@ def open_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSess
         trust_env=False,
         timeout=aiohttp.ClientTimeout(total=None),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-        read_bufsize=2**18,
+        read_bufsize=2**16,
     )
 
 

@@ -47,7 +47,7 @@ from node.runtime.host import WorkerHost
 from node.settings import Settings
 from node.types import ModelKey
 from node.web.keys import Flows
-from node.web.metrics import Metrics
+from node.web.metrics import Metrics, SlotCounts
 
 log = logging.getLogger(__name__)
 
@@ -200,6 +200,7 @@ def _slots(
     metrics.watch(
         queue_depth=lambda: sum(slot.resident.worker.in_flight for slot in slots.resident()),
         resident_bytes=lambda: sum(slot.resident.worker.report.memory_bytes for slot in slots.resident()),
+        slots=lambda: SlotCounts(slots.loads, slots.load_failures, slots.evictions),
     )
     return loader, slots
 

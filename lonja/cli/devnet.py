@@ -7,11 +7,15 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lonja.cli.options import debug_option, json_option, print_json
 from lonja.errors import DevnetFailed
+
+if TYPE_CHECKING:
+    from lonja.devnet.world import World
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _PORT = click.IntRange(0, 65_535)
@@ -64,32 +68,32 @@ async def _run(
 ) -> int:
     from lonja.devnet.world import DAPP_ORIGINS, running_world
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     settings = {"CORS_ORIGINS": ",".join([*DAPP_ORIGINS, *origins])}
-    async with running_world(
-        folder, port=port, rpc_port=rpc_port, anvil=anvil_program() if anvil else None, settings=settings
-    ) as world:
-        if as_json:
-            print_json({"ready": True, "devnet": str(world.devnet_json), **world.describe()})
-        else:
-            click.echo(
-                f"ready node {world.node_url} rpc {world.rpc_url} contract {world.contract} "
-                f"file {world.devnet_json}"
-            )
-        sys.stdout.flush()
-        ended = asyncio.create_task(world.node.wait())
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if ended.done() and not stop.is_set():
-            raise DevnetFailed(
-                f"the node ended with code {ended.result()}; {world.folder / 'node.log'} says why"
-            )
-        ended.cancel()
-    return 0
+    program = anvil_program() if anvil else None
+    try:
+        async with running_world(
+            folder, port=port, rpc_port=rpc_port, anvil=program, settings=settings
+        ) as world:
+            _announce(world, as_json=as_json)
+            code = await world.node.wait()
+            raise DevnetFailed(f"the node ended with code {code}; {world.folder / 'node.log'} says why")
+    except asyncio.CancelledError:
+        return 0  # Ctrl-C is how it ends
+
+
+def _announce(world: World, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"ready": True, "devnet": str(world.devnet_json), **world.describe()})
+    else:
+        click.echo(
+            f"ready node {world.node_url} rpc {world.rpc_url} contract {world.contract} "
+            f"file {world.devnet_json}"
+        )
+    sys.stdout.flush()
 
 
 def anvil_program() -> Path:

@@ -85,21 +85,22 @@ class ChainClient:
         return int(await self.rpc.call(*HEIGHT))
 
     async def license_of(self, licensee: Address, token_id: TokenId, *, confirmations: int) -> LicenseReading:
-        data = self.abi.call("licenseOf", licensee, token_id)
-        calls = [self._call(data, self._read_license)]
+        question = self.abi.call("hasValidLicense", licensee, token_id)
+        of_when = self.abi.call("licenseOf", licensee, token_id)
+        calls = [self._call(question, self._read_answer), self._call(of_when, self._read_terms)]
         if confirmations > 0:
             head = self.rpc.head
             if head is None:
                 head = await self.block_number()
             below = hex(max(0, head - confirmations))
-            calls.append(self._call(data, self._read_whether_active, block=below))
-        latest, *earlier = await self.rpc.batch(calls)
-        if isinstance(latest, CallReverted):
-            raise ChainUnavailable("the contract refused licenseOf; nothing is decided", retry_after=5)
+            calls.append(self._call(question, self._read_answer_below, block=below))
+        valid, terms, *earlier = await self.rpc.batch(calls)
+        if isinstance(valid, CallReverted) or isinstance(terms, CallReverted):
+            raise ChainUnavailable("the contract refused hasValidLicense; nothing is decided", retry_after=5)
         return LicenseReading(
-            expires_at=latest["expiresAt"],
-            active=latest["active"],
-            confirmed=all(active is True for active in earlier),
+            expires_at=terms["expiresAt"],
+            active=valid is True,
+            confirmed=all(answer is True for answer in earlier),
         )
 
     async def model_of(self, token_id: TokenId) -> TokenModel:
@@ -164,13 +165,16 @@ class ChainClient:
                 ) from None
         raise ChainUnavailable(f"the contract refused {name}; nothing is decided", retry_after=5)
 
-    def _read_license(self, answer: object) -> dict[str, Any]:
-        return self.abi.fields("licenseOf", data_bytes(answer))
+    def _read_answer(self, answer: object) -> bool:
+        (valid,) = self.abi.result("hasValidLicense", data_bytes(answer))
+        return bool(valid)
 
-    def _read_whether_active(self, answer: object) -> bool:
-        if answer == "0x":
-            return False  # the contract did not stand there yet
-        return bool(self._read_license(answer)["active"])
+    def _read_answer_below(self, answer: object) -> bool:
+        # where the contract did not stand yet there is no answer, and there was no license
+        return answer != "0x" and self._read_answer(answer)
+
+    def _read_terms(self, answer: object) -> dict[str, Any]:
+        return self.abi.fields("licenseOf", data_bytes(answer))
 
 
 def _make_web3(rpc: Rpc) -> AsyncWeb3[Any]:

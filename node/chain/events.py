@@ -49,6 +49,7 @@ REPEAT_SECONDS: Final = 10.0
 the next answer may come from a peer that has not seen the block yet."""
 
 LONGEST_WAIT: Final = 5.0
+MANY_BLOCKS: Final = 1_000_000
 
 
 class EventFollower:
@@ -103,6 +104,11 @@ class EventFollower:
     async def run(self) -> None:
         """Follow until cancelled."""
         self.position = max(self._from_block, await self._persist(self._chain.block_number))
+        if self.position - self._from_block > MANY_BLOCKS:
+            log.warning(
+                "reading %d blocks of history: set CONTRACT_FROM_BLOCK to the contract's first block",
+                self.position - self._from_block,
+            )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
             tasks.create_task(self._tell())

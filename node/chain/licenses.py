@@ -29,6 +29,7 @@ from node.types import PERPETUAL, Address, ContractRef, License, TokenId
 
 Key: TypeAlias = tuple[ContractRef, TokenId, Address]
 
+FOREVER: Final = float("inf")
 MAX_DECISIONS: Final = 100_000
 MAX_REPEATS: Final = 3
 """Fetches that one check makes when every one is overtaken by an event of the contract."""
@@ -37,12 +38,15 @@ MAX_REPEATS: Final = 3
 class Decision(msgspec.Struct, frozen=True):
     """A yes (`license`) or a no (`refusal`), and how long it may be used.
 
+    `asked` counts the events that had come when the chain was asked.
+
     `until` is in seconds of the monotonic clock; `ends_at` is the Unix time at which a yes is over
     whatever the monotonic clock says, for when the node's clock is set forward.
     """
 
     until: float
     ends_at: float
+    asked: int
     license: License | None = None
     refusal: str = ""
     expired: bool = False
@@ -52,10 +56,11 @@ class Decision(msgspec.Struct, frozen=True):
 class _Flight:
     """One question under way. `stale` says that an event has overtaken it."""
 
-    __slots__ = ("stale", "task")
+    __slots__ = ("asked", "stale", "task")
 
-    def __init__(self, task: asyncio.Task[Decision | ChainUnavailable]) -> None:
+    def __init__(self, task: asyncio.Task[Decision | ChainUnavailable], *, asked: int) -> None:
         self.task = task
+        self.asked = asked
         self.stale = False
 
 
@@ -89,6 +94,11 @@ class Licenses:
             MAX_DECISIONS, ttu=lambda _key, decision, _now: decision.until, timer=monotonic
         )
         self._flights: dict[Key, _Flight] = {}
+        # Events are counted. One that concerns a whole token only notes its number, whatever the token's
+        # licensees are: anybody can publish a model and update it all day.
+        self._events = 0
+        self._last_event: dict[TokenId, int] = {}
+        self._last_event_of_all = 0
 
     async def require(self, licensee: Address, token_id: TokenId) -> License:
         """The valid license. A decision in the cache is answered without suspending.
@@ -121,14 +131,19 @@ class Licenses:
         A question already under way is not remembered when its answer comes: it may be the old one.
         """
 
-        def meant(key: Key) -> bool:
-            return token_id in (None, key[1]) and licensee in (None, key[2])
-
+        self._events += 1
         if token_id is not None and licensee is not None:
             self._forget((self._contract, token_id, licensee))
-            return
-        for key in [key for key in (*self._decisions, *self._flights) if meant(key)]:
-            self._forget(key)
+        elif token_id is not None:
+            if len(self._last_event) >= MAX_DECISIONS:
+                self._last_event.clear()
+                self._last_event_of_all = self._events
+            self._last_event[token_id] = self._events
+        elif licensee is not None:
+            for key in [key for key in (*self._decisions, *self._flights) if key[2] == licensee]:
+                self._forget(key)
+        else:
+            self._last_event_of_all = self._events
 
     def _forget(self, key: Key) -> None:
         self._decisions.pop(key, None)
@@ -138,15 +153,23 @@ class Licenses:
 
     def _remembered(self, key: Key) -> Decision | None:
         decision = self._decisions.get(key)
-        if decision is None or self._wall() >= decision.ends_at:
+        if (
+            decision is None
+            or self._wall() >= decision.ends_at
+            or self._overtaken(decision.asked, token_id=key[1])
+        ):
             return None
         return decision
+
+    def _overtaken(self, asked: int, *, token_id: TokenId) -> bool:
+        return asked < self._last_event_of_all or asked < self._last_event.get(token_id, 0)
 
     async def _fetched(self, key: Key) -> Decision:
         for repeats_left in reversed(range(MAX_REPEATS)):
             flight = self._flights.get(key)
-            if flight is None:
-                flight = self._flights[key] = _Flight(asyncio.create_task(self._ask(key)))
+            if flight is None or self._overtaken(flight.asked, token_id=key[1]):
+                task = asyncio.create_task(self._ask(key))
+                flight = self._flights[key] = _Flight(task, asked=self._events)
                 flight.task.add_done_callback(partial(self._landed, key, flight))
             # shielded: the one who happened to ask first may give up without taking the others along
             outcome = await asyncio.shield(flight.task)
@@ -154,14 +177,16 @@ class Licenses:
                 # a new error for each waiter: one raised many times would collect all their tracebacks
                 raise ChainUnavailable(outcome.message, retry_after=outcome.retry_after)
             # overtaken so many times, it was still true during this check; it is only not remembered
-            if not flight.stale or repeats_left == 0:
+            stale = flight.stale or self._overtaken(flight.asked, token_id=key[1])
+            if not stale or repeats_left == 0:
                 return outcome
         raise AssertionError("unreachable")  # pragma: no cover - the last repeat returns
 
     def _landed(self, key: Key, flight: _Flight, _task: object) -> None:
-        if flight.stale:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        if flight.stale or self._overtaken(flight.asked, token_id=key[1]):
             return
-        self._flights.pop(key, None)
         if flight.task.cancelled() or flight.task.exception() is not None:
             return
         outcome = flight.task.result()
@@ -170,27 +195,34 @@ class Licenses:
 
     async def _ask(self, key: Key) -> Decision | ChainUnavailable:
         _, token_id, licensee = key
-        asked_at = self._monotonic()
+        asked, asked_at = self._events, self._monotonic()
         try:
             reading = await self._chain.license_of(licensee, token_id, confirmations=self._confirmations)
         except ChainUnavailable as error:
             return error
-        return self._decide(reading, token_id=token_id, licensee=licensee, asked_at=asked_at)
+        return self._decide(reading, token_id=token_id, licensee=licensee, asked=asked, asked_at=asked_at)
 
     def _decide(
-        self, reading: LicenseReading, *, token_id: TokenId, licensee: Address, asked_at: float
+        self,
+        reading: LicenseReading,
+        *,
+        token_id: TokenId,
+        licensee: Address,
+        asked: int,
+        asked_at: float,
     ) -> Decision:
         now = self._wall()
         no_until = asked_at + self._negative_ttl
         if reading.expires_at == 0:
-            return Decision(no_until, float("inf"), refusal="holds no license")
+            return Decision(no_until, FOREVER, asked, refusal="holds no license")
         over_by_our_clock = reading.expires_at != PERPETUAL and now >= reading.expires_at + self._tolerance
         if not reading.active or over_by_our_clock:
-            return Decision(no_until, float("inf"), refusal="has expired or was revoked", expired=True)
+            return Decision(no_until, FOREVER, asked, refusal="has expired or was revoked", expired=True)
         if not reading.confirmed:
             return Decision(
                 min(no_until, asked_at + 1.0),
-                float("inf"),
+                FOREVER,
+                asked,
                 refusal=f"is not {self._confirmations} block(s) old yet",
                 retry_after=1.0,
             )
@@ -198,7 +230,8 @@ class Licenses:
         left = self._ttl if reading.expires_at == PERPETUAL else reading.expires_at - now
         return Decision(
             until=asked_at + min(self._ttl, left),
-            ends_at=float("inf") if reading.expires_at == PERPETUAL else float(reading.expires_at),
+            ends_at=FOREVER if reading.expires_at == PERPETUAL else float(reading.expires_at),
+            asked=asked,
             license=License(token_id=token_id, licensee=licensee, expires_at=reading.expires_at),
         )
 

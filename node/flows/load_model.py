@@ -76,6 +76,7 @@ class Loader:
             plan = LoadPlan(
                 model=msgspec.json.encode(model),
                 weights_path=str(weights),
+                weights_file=model.weights.file,
                 labels=labels,
                 warmup=key not in self._unwarmed,
                 threads=self.threads,
@@ -112,7 +113,7 @@ class Loader:
                 raise ManifestInvalid(
                     f"model.weights.bytes: says {weights.bytes}, the file has {path.stat().st_size}"
                 )
-            yield path if weights.file is None else path / weights.file
+            yield path
 
     async def _labels(self, model: manifests.Model) -> list[str] | None:
         if not isinstance(model.labels, manifests.LabelsRef):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from node.chain.licenses import Licenses
-from node.cid import Cid
+from node.cid import IDENTITY, Cid
 from node.errors import AuthenticationRequired, ContentNotFound, Denied, LicenseMissing
 from node.ipfs.store import BlockStore
 from node.models.catalogue import Catalogue
@@ -33,13 +33,23 @@ class ServeContent:
         return await self.store.block(cid)
 
     async def car(
-        self, caller: Caller | None, cid: Cid, scope: Literal["block", "entity", "all"]
+        self,
+        caller: Caller | None,
+        cid: Cid,
+        scope: Literal["block", "entity", "all"],
+        *,
+        start: int = 0,
     ) -> AsyncIterator[bytes]:
-        """The chunks of a depth-first CAR. Raises before the first chunk, as `block` does."""
+        """The chunks of a depth-first CAR, without leaves that end before byte `start`.
+
+        Raises before the first chunk, as `block` does.
+        """
         await self._permit(caller, cid)
-        return self.store.car(cid, scope=scope)
+        return self.store.car(cid, scope=scope, start=start)
 
     async def _permit(self, caller: Caller | None, cid: Cid) -> None:
+        if cid.hash_code == IDENTITY:
+            return  # the CID is the content; gateways are probed with such a one
         roots = self.store.roots_of(cid)
         if not roots:
             raise ContentNotFound(f"{cid} is not stored here")

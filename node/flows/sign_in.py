@@ -15,16 +15,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from node.chain.sign_in_message import CLOCK_SKEW, check_sign_in, parse_sign_in
+from node.chain.sign_in_message import CLOCK_SKEW, SignInMessage, check_sign_in, parse_sign_in
 from node.chain.signatures import SignatureChecker, personal_message_digest
 from node.chain.typed_data import SignedRequest, parse_authorization, parse_signature, request_digest
-from node.errors import SignatureInvalid
+from node.errors import Overloaded, SignatureInvalid
 from node.identity.nonces import Nonces
 from node.identity.sessions import Session, Sessions
 from node.settings import Settings
 from node.types import Address, Caller, CallerScheme, ContractRef
 
 __all__ = ["Authenticate", "Session", "SignIn", "SignInChallenge", "sign_in_domains"]
+
+MAX_READERS: Final = 256
+"""Sign-ins that may wait for their turn."""
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -72,6 +75,8 @@ class SignIn:
         self._domains = tuple(domains)
         self._nonce_ttl = nonce_ttl
         self._wall = wall
+        self._turn = asyncio.Lock()
+        self._readers = 0
 
     async def nonce(self) -> SignInChallenge:
         """A fresh challenge, for a sign-in or for one signed request."""
@@ -93,7 +98,7 @@ class SignIn:
         SignatureInvalid, NonceReused, ChainUnavailable
         """
         proof = parse_signature(signature)
-        said = await asyncio.to_thread(parse_sign_in, message)
+        said = await self._read(message)
         check_sign_in(
             said,
             domains=self._domains,
@@ -108,6 +113,17 @@ class SignIn:
         await self._nonces.use(said.nonce)
         not_after = float("inf") if said.expires_at is None else said.expires_at + CLOCK_SKEW
         return await self._sessions.open(address=said.address, domain=said.domain, not_after=not_after)
+
+    async def _read(self, message: str) -> SignInMessage:
+        """One message at a time: reading is pure Python and would take the event loop's share."""
+        if self._readers >= MAX_READERS:
+            raise Overloaded("too many sign-ins at once; try again", retry_after=1)
+        self._readers += 1
+        try:
+            async with self._turn:
+                return await asyncio.to_thread(parse_sign_in, message)
+        finally:
+            self._readers -= 1
 
     async def close_session(self, token: str) -> None:
         """End a session; from here on its token is refused."""

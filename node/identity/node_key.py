@@ -68,14 +68,16 @@ def _secret(text: str, *, name: str, password: str) -> bytes:
     try:
         keystore: Any = json.loads(text)
     except ValueError:
-        raise StartupError(f"the node's key file {name} is neither hexadecimal nor a keystore") from None
+        keystore = None
+    if not isinstance(keystore, dict):
+        raise StartupError(f"the node's key file {name} is neither hexadecimal nor a keystore")
     if not password:
         raise StartupError(f"the node's key file {name} is encrypted: set NODE_KEY_PASSWORD")
     from eth_keyfile.keyfile import decode_keyfile_json  # 0.1 s, for encrypted keys only
 
     try:
         return bytes(decode_keyfile_json(keystore, password.encode()))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise StartupError(f"the node's key file {name} does not open with NODE_KEY_PASSWORD") from None
 
 

@@ -7,6 +7,7 @@ another gateway if need be; whoever stalls is left, whoever lies is dropped.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -31,6 +32,8 @@ from node.outbound import open_session
 _ROUNDS_WITHOUT_PROGRESS: Final = 2
 PATIENCE: Final = 2.5
 _HOLD_TRIES: Final = 3
+
+_log = logging.getLogger("node.ipfs")
 
 SessionFactory = Callable[[AbstractResolver | None], aiohttp.ClientSession]
 
@@ -264,6 +267,8 @@ class _Transfer:
             self._mismatch = str(error)
         finally:
             await pump.close()
+        fields = {"gateway": gateway.name, "cid": str(segment.cid), "reason": gateway.last_error}
+        _log.warning("gateway did not deliver", extra={"fields": fields})
         return False
 
     def _fail(self) -> NoReturn:
@@ -271,7 +276,9 @@ class _Transfer:
             raise ContentNotFound(
                 f"{self._cid} is not in this node's store, and no gateway is set; name some in IPFS_GATEWAYS"
             )
-        told = "; ".join(f"{g.name}: {g.last_error}" for g in self._gateways.all if g.last_error)
+        # Clients are not told where the operator's gateways are: the log is.
+        numbered = enumerate(self._gateways.all, start=1)
+        told = "; ".join(f"gateway {number}: {g.last_error}" for number, g in numbered if g.last_error)
         if self._mismatch:
             raise ContentMismatch(f"{self._cid} was not delivered as its CID promises ({told})")
         if {gateway.name for gateway in self._gateways.all} <= self._lacking:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from node.errors import Fault, StoreFull
 from node.ipfs.item import Row
 
 _SCHEMA: Final = """
@@ -39,31 +41,31 @@ class Index:
     def put(self, root: str, rows: Mapping[bytes, Row], *, size: int, stored: float) -> None:
         """Add an item, replacing what was said of it before."""
         blocks = [(key, root, row.kind, row.place, row.offset, row.size) for key, row in rows.items()]
-        with self._lock, self._db:
+        with _mapped(), self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("DELETE FROM blocks WHERE root = ?", (root,))
             self._db.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?)", blocks)
             self._db.execute("REPLACE INTO items VALUES (?, ?, ?, ?)", (root, size, len(blocks), stored))
 
     def remove(self, root: str) -> None:
-        with self._lock, self._db:
+        with _mapped(), self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("DELETE FROM blocks WHERE root = ?", (root,))
             self._db.execute("DELETE FROM items WHERE root = ?", (root,))
 
     def items(self) -> list[tuple[str, int, int, float]]:
         """(root, bytes, blocks, stored) of every item."""
-        with self._lock:
+        with _mapped(), self._lock:
             return self._db.execute("SELECT root, bytes, blocks, stored FROM items").fetchall()
 
     def total(self) -> int:
         """Bytes of all items."""
-        with self._lock:
+        with _mapped(), self._lock:
             return int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM items").fetchone()[0])
 
     def find(self, key: bytes) -> tuple[str, Row] | None:
         """An item that has the block, and where in it."""
-        with self._lock:
+        with _mapped(), self._lock:
             row = self._db.execute(
                 'SELECT root, kind, place, "offset", size FROM blocks WHERE key = ? LIMIT 1', (key,)
             ).fetchone()
@@ -71,6 +73,16 @@ class Index:
 
     def roots(self, key: bytes) -> list[str]:
         """Every item that has the block."""
-        with self._lock:
+        with _mapped(), self._lock:
             rows = self._db.execute("SELECT root FROM blocks WHERE key = ?", (key,)).fetchall()
         return [row[0] for row in rows]
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise StoreFull("the disk that holds the content store is full; free some space") from error
+        raise Fault(f"the content store's index cannot be used: {error}") from error

@@ -187,7 +187,7 @@ class _disk_errors:  # noqa: N801 - reads as a statement
 def disk_error(error: OSError) -> NodeError:
     """The node's error for one of the disk's; paths stay out of its text."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StoreFull("the disk that holds the content store is full; free some space or move DATA_DIR")
+        return StoreFull("the disk that holds the content store is full; free some space or move MODEL_DIR")
     if error.errno == errno.ENAMETOOLONG:
         return ContentMismatch("the content has a path that is too long for this machine")
     return Fault(f"the content store cannot be written: {errno.errorcode.get(error.errno or 0, 'I/O error')}")

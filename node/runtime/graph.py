@@ -1,6 +1,6 @@
 """Checks an ONNX file before ONNX Runtime sees it.
 
-Enters: a file, or a folder with `model.onnx` and its external data. Leaves: nothing, or a refusal
+Enters: a file, alone or in a folder with its external data. Leaves: nothing, or a refusal
 that tells the publisher what to change. Field numbers are those of onnx.proto
 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Only structure is read: nodes, domains,
 operator sets and where tensors keep their data; the tensors themselves are stepped over. The `onnx`
@@ -41,16 +41,15 @@ class _Found:
     graphs: int = 0
 
 
-def entry(weights: Path) -> Path:
-    """The `.onnx` file of `weights`. Raises `Refused`."""
-    file = weights / "model.onnx" if weights.is_dir() else weights
-    try:
-        kind = file.lstat().st_mode if weights.is_dir() else file.stat().st_mode
-    except OSError:
-        raise _invalid("a folder of weights holds a file `model.onnx`; this one does not") from None
-    if not stat.S_ISREG(kind):
-        raise _invalid("the weights are a regular file")
-    return file
+def entry(weights: Path, name: str | None) -> Path:
+    """The `.onnx` file of `weights`: the file `name` of a folder, or `weights` itself. Raises `Refused`."""
+    if name is None:
+        if not weights.is_file():
+            raise _invalid(
+                "the weights are a folder: the manifest's model.weights.file must name a file in it"
+            )
+        return weights
+    return _inside(weights, name, what="the model file")
 
 
 def check(file: Path, *, folder: Path | None, max_bytes: int) -> None:
@@ -58,7 +57,7 @@ def check(file: Path, *, folder: Path | None, max_bytes: int) -> None:
 
     Parameters
     ----------
-    folder : where external data may lie; None where the weights are a single file.
+    folder : where external data may lie, which is the file's own; None where the file is all there is.
     max_bytes : most bytes that the file and its external data may have together.
 
     Raises
@@ -119,27 +118,28 @@ def _external_bytes(entries: list[dict[str, str]], folder: Path | None) -> int:
     for data in entries:
         location = data.get("location", "")
         if location not in sizes:
-            sizes[location] = _external_size(location, folder)
+            sizes[location] = _inside(folder, location, what="external data").stat().st_size
         offset, length = _number(data, "offset"), _number(data, "length")
         if offset + length > sizes[location]:
             raise _invalid(f"a tensor's data ends behind its file {location!r}")
     return sum(sizes.values())
 
 
-def _external_size(location: str, folder: Path) -> int:
-    path = PurePosixPath(location)
+def _inside(folder: Path, name: str, *, what: str) -> Path:
+    """A regular file in `folder` or below it, reached without a link or a step outwards."""
+    path = PurePosixPath(name)
     leaves = path.is_absolute() or ".." in path.parts
-    if not location or leaves or "\0" in location or _IN_MEMORY_TAG in location:
-        raise _invalid(f"external data {location!r} must be a relative path inside the model's folder")
+    if not path.parts or leaves or "\0" in name or _IN_MEMORY_TAG in name:
+        raise _invalid(f"{what} {name!r} must be a relative path inside the model's folder")
     target = folder / path
     steps = [target, *list(target.parents)[: len(path.parts) - 1]]
     try:
         modes = [step.lstat().st_mode for step in steps]
     except OSError:
-        raise _invalid(f"external data {location!r} is missing from the model's folder") from None
+        raise _invalid(f"{what} {name!r} is missing from the model's folder") from None
     if any(stat.S_ISLNK(mode) for mode in modes) or not stat.S_ISREG(modes[0]):
-        raise _invalid(f"external data {location!r} must be a regular file, not a link")
-    return target.stat().st_size
+        raise _invalid(f"{what} {name!r} must be a regular file, not a link")
+    return target
 
 
 def _number(data: dict[str, str], name: str) -> int:

@@ -55,6 +55,11 @@ class WorkerHost:
         """Start the forkserver, without waiting until it is ready."""
         return cls(settings)
 
+    @property
+    def forkserver_pid(self) -> int:
+        """The process from which workers are forked."""
+        return self._forkserver.process.pid
+
     async def ready(self) -> None:
         """Wait until workers can be made. Raises `Fault` if that fails or takes too long."""
         if self._ready.done() and self._ready.exception() is not None and not self._closing:

@@ -21,6 +21,14 @@ KEPT_ENVIRONMENT: Final = (
     "PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
 )  # fmt: skip
 """What Python and the dynamic linker need; everything else of the node's environment stays with it."""
+FORCED_ENVIRONMENT: Final = {
+    # Since 1.29 ONNX Runtime's Linux builds send names and hashes of models to their maker, unless told
+    # otherwise before they are loaded; the thread that does it would also make forking unsafe.
+    "ORT_DISABLE_TELEMETRY": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # threads that nobody needs, and with which forking is unsafe
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",  # few arenas keep freed memory in one place
+}
 END_TIMEOUT: Final = 1.0
 MAX_LINE: Final = 500
 LINES_A_SECOND: Final = 20
@@ -73,6 +81,9 @@ class Launched:
             return
         if not raw:
             self._loop.remove_reader(self._stderr.fileno())
+        self._take_lines(raw)
+
+    def _take_lines(self, raw: bytes) -> None:
         *lines, self._rest = (self._rest + raw).split(b"\n")
         self._rest = self._rest[-MAX_LINE:]
         for line in lines:
@@ -85,12 +96,13 @@ class Launched:
 
 
 def launch() -> Launched:
-    """Start a forkserver; it reports `Ready` by itself."""
+    """Start a forkserver; it reports `Ready` by itself.
+
+    The kernel ends it with the thread that calls this, so that must be one that lives as long as the node.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
-    environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
-    # Few arenas keep freed memory in one place; BLAS threads would only make forking unsafe.
-    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
     program = [sys.executable, "-P", "-m", "node.runtime.forkserver"]
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -99,7 +111,7 @@ def launch() -> Launched:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=(theirs.fileno(),),
-            env=environment,
+            env=kept | FORCED_ENVIRONMENT,
             start_new_session=True,
         )
     return Launched(process, ours)

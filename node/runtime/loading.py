@@ -41,7 +41,9 @@ def load(plan: LoadPlan, *, began: float) -> tuple[Pipeline, LoadReport]:
         model: Any = msgspec.json.decode(plan.model, type=_Model)
     except msgspec.ValidationError as error:
         raise Refused("model_invalid", f"manifest: {error}") from None
-    backend = onnx_backend.load(Path(plan.weights_path), threads=plan.threads, max_bytes=plan.memory_bytes)
+    backend = onnx_backend.load(
+        Path(plan.weights_path), plan.weights_file, threads=plan.threads, max_bytes=plan.memory_bytes
+    )
     agreement.check(backend, input_spec=model.input, output_spec=model.output, labels=plan.labels)
     limits = Limits(max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
     pipeline = Pipeline(

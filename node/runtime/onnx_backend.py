@@ -1,6 +1,6 @@
 """ONNX Runtime as a backend.
 
-Enters: a plan whose weights are a file, or a folder with `model.onnx` and its external data. Leaves:
+Enters: a model file, alone or in a folder with its external data. Leaves:
 a session whose graph was checked before it was made (`graph.py`) and whose input and outputs are
 those that the manifest speaks of.
 """
@@ -80,11 +80,12 @@ class OnnxBackend:
         return dict(zip(self._names, outputs, strict=True))
 
 
-def load(weights: Path, *, threads: int, max_bytes: int) -> OnnxBackend:
+def load(weights: Path, name: str | None = None, *, threads: int, max_bytes: int) -> OnnxBackend:
     """Check the graph, then make the session.
 
     Parameters
     ----------
+    weights, name : the file; or the folder, and the file's place in it.
     max_bytes : most bytes that graph and weights may have together.
 
     Raises
@@ -92,8 +93,8 @@ def load(weights: Path, *, threads: int, max_bytes: int) -> OnnxBackend:
     Refused
         With the code `model_invalid` and a text for the publisher.
     """
-    file = graph.entry(weights)
-    graph.check(file, folder=weights if weights.is_dir() else None, max_bytes=max_bytes)
+    file = graph.entry(weights, name)
+    graph.check(file, folder=None if name is None else file.parent, max_bytes=max_bytes)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -11,7 +11,8 @@ class LoadPlan(msgspec.Struct, frozen=True):
     Attributes
     ----------
     model : the manifest's `model` object as JSON; the worker reads `format`, `input` and `output` of it.
-    weights_path : a verified file, or a folder with `model.onnx` and its external data.
+    weights_path : a verified file, or a folder with the model file and its external data.
+    weights_file : the model file's place in the folder; None for a single file.
     labels : class names by index, None where the model has none.
     warmup : run the model once before it counts as loaded.
     threads : threads of one run; 0 for as many as this process may use.
@@ -22,6 +23,7 @@ class LoadPlan(msgspec.Struct, frozen=True):
 
     model: bytes
     weights_path: str
+    weights_file: str | None = None
     labels: list[str] | None = None
     warmup: bool = True
     threads: int = 0

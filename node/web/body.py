@@ -6,16 +6,46 @@ Leaves: the body as bytes, or a `NodeError` that says what was wrong with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
 
-from node.errors import InputTooLarge, InvalidInput, Malformed, TooSlow, UnsupportedMediaType
+from node.errors import InputTooLarge, InvalidInput, Malformed, Overloaded, TooSlow, UnsupportedMediaType
 from node.web.keys import EDGE, Limits
 
 T = TypeVar("T")
+
+
+class Budget:
+    """Bytes of bodies that may be in memory at once for callers who are not proven yet.
+
+    A signature covers the body, so the body is read before the caller is known: without a bound, strangers
+    could fill the memory with bodies that are then refused.
+    """
+
+    __slots__ = ("_free",)
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+
+    @contextmanager
+    def hold(self, request: web.Request, *, limit: int) -> Iterator[None]:
+        """Set aside what the body may take. Raises `Overloaded` when too much is being read already."""
+        size = (request.content_length or limit) if request.body_exists else 0
+        if size > self._free:
+            raise Overloaded(
+                "Too many large signed requests are arriving. Try again, or sign in: a session is checked "
+                "before the body is read.",
+                retry_after=1,
+            )
+        self._free -= size
+        try:
+            yield
+        finally:
+            self._free += size
 
 
 def media_type(request: web.Request) -> str:

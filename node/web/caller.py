@@ -14,19 +14,21 @@ from node.addresses import keccak256
 from node.errors import AuthenticationRequired, Malformed
 from node.types import Caller
 from node.web import body
-from node.web.keys import EXCHANGE, Flows
+from node.web.keys import EDGE, EXCHANGE, Flows
 
 _OFF_LOOP_BYTES = 65_536
 """Keccak takes about 5 us a KiB: larger bodies are hashed in a thread."""
 
 
 def authorization(request: web.Request) -> str | None:
-    """The header's value. Raises `Malformed` when there are several."""
+    """The header's value. Raises `Malformed` when there are several, or it is not ASCII."""
     values = request.headers.getall(hdrs.AUTHORIZATION, None)
     if values is None:
         return None
     if len(values) > 1:
         raise Malformed("There is more than one Authorization header; send one.")
+    if not values[0].isascii():
+        raise Malformed("The Authorization header is not ASCII.")
     return values[0]
 
 
@@ -49,8 +51,9 @@ async def caller_and_body(request: web.Request, flows: Flows, *, limit: int) -> 
         content = await body.read(request, limit=limit)
     else:
         _require_known_scheme(header)
-        content = await body.read(request, limit=limit)
-        caller = await _by_signature(request, flows, header, content)
+        with request.app[EDGE].unproven.hold(request, limit=limit):
+            content = await body.read(request, limit=limit)
+            caller = await _by_signature(request, flows, header, content)
     request[EXCHANGE].caller = caller.address
     return caller, content
 

@@ -6,6 +6,7 @@ over `format`. Ranges are not served: `Accept-Ranges: none`, and a `Range` heade
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
@@ -25,6 +26,11 @@ _CONTENT_TYPES: Final[dict[Form, str]] = {
     "car": "application/vnd.ipld.car; version=1; order=dfs; dups=y",
 }
 _SERVED: Final = {"version": {"1"}, "order": {"dfs", "unk"}, "dups": {"y"}}
+_PARAMETERS: Final = (
+    *("format", "dag-scope", "entity-bytes", "car-version", "car-order", "car-dups"),
+    *("download", "filename"),
+)
+_RANGE: Final = re.compile(r"(\d{1,18}):(?:\*|-?\d{1,18})", re.ASCII)
 _SCOPES: Final = frozenset({"block", "entity", "all"})
 _YEAR: Final = 31_536_000
 
@@ -36,10 +42,14 @@ class Wanted:
     cid: Cid
     form: Form
     scope: Scope
+    start: int = 0
+    """Leaves of a file that end before this byte are not wanted (`entity-bytes=START:*`)."""
 
     @property
     def etag(self) -> str:
-        return f'"{self.cid}.raw"' if self.form == "raw" else f'"{self.cid}.car.{self.scope}.dfs.y"'
+        if self.form == "raw":
+            return f'"{self.cid}.raw"'
+        return f'"{self.cid}.car.{self.scope}.dfs.y{f".{self.start}" if self.start else ""}"'
 
     def headers(self, *, private: bool) -> CIMultiDict[str]:
         """The answer's headers. What came for a proven caller is kept out of shared caches."""
@@ -73,8 +83,7 @@ def wanted(request: web.Request) -> Wanted:
         cid = Cid.parse(request.match_info["cid"])
     except CidInvalid as error:
         raise InvalidInput(f"This is not a CID that can be served: {error}.") from None
-    asked = parameters(request, "format", "dag-scope", "car-version", "car-order", "car-dups", "download",
-                       "filename")  # fmt: skip
+    asked = parameters(request, *_PARAMETERS)
     form, options = _form(request, asked.get("format"))
     if form == "raw":
         return Wanted(cid, "raw", "block")
@@ -90,7 +99,21 @@ def wanted(request: web.Request) -> Wanted:
     scope = asked.get("dag-scope", "all")
     if scope not in _SCOPES:
         raise InvalidInput("dag-scope is block, entity or all.", parameter="dag-scope")
-    return Wanted(cid, "car", cast("Scope", scope))
+    return Wanted(cid, "car", cast("Scope", scope), _start(asked.get("entity-bytes"), scope))
+
+
+def _start(asked: str | None, scope: str) -> int:
+    """Where `entity-bytes=FROM:TO` begins; TO is not used: a gateway may send more than was asked for."""
+    if asked is None:
+        return 0
+    if scope != "entity":
+        raise InvalidInput("entity-bytes goes with dag-scope=entity.", parameter="entity-bytes")
+    found = _RANGE.fullmatch(asked)
+    if found is None:
+        raise InvalidInput(
+            "entity-bytes is FROM:TO, e.g. 1048576:*; FROM counts from the start.", parameter="entity-bytes"
+        )
+    return int(found[1])
 
 
 def not_modified(request: web.Request, etag: str) -> bool:

@@ -59,10 +59,20 @@ def from_image(request: web.Request, content: bytes) -> InferenceRequest:
         raise Malformed("The body is empty; send the image's bytes.")
     fields = parameters(request, "model_id", "options", "execution_mode", *_OPTION_NAMES)
     for name, header in (("model_id", "X-Model-ID"), ("options", "X-Inference-Options")):
-        value = request.headers.get(header)
+        value = _text_header(request, header)
         if value is not None and fields.setdefault(name, value) != value:
             raise InvalidInput(f"{name} in the query and {header} differ; send one of them.", parameter=name)
     return _from_fields(fields, content)
+
+
+def _text_header(request: web.Request, name: str) -> str | None:
+    value = request.headers.get(name)
+    if value is not None and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # aiohttp keeps bytes that are no UTF-8 as lone surrogates
+            raise Malformed(f"The header {name} is not UTF-8.") from None
+    return value
 
 
 async def from_form(request: web.Request, content: bytes) -> InferenceRequest:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from node.flows.load_model import LoadedModel
     from node.flows.sign_in import SignInChallenge
     from node.identity.sessions import Session
+    from node.web.body import Budget
     from node.web.cors import CorsPolicy
     from node.web.handlers.health import Readiness
     from node.web.metrics import Metrics
@@ -56,7 +57,9 @@ class PublishFlow(Protocol):
 
 class ServeContentFlow(Protocol):
     async def block(self, caller: Caller | None, cid: Cid) -> bytes: ...
-    async def car(self, caller: Caller | None, cid: Cid, scope: Scope) -> AsyncIterator[bytes]: ...
+    async def car(
+        self, caller: Caller | None, cid: Cid, scope: Scope, *, start: int = 0
+    ) -> AsyncIterator[bytes]: ...
 
 
 class ReadinessFlow(Protocol):
@@ -140,6 +143,8 @@ class Limits:
 
     body_bytes: int
     publish_bytes: int
+    unproven_bytes: int = 128 * 2**20
+    """Bodies in memory at once whose signature is not checked yet."""
     headers_seconds: float = 10.0
     """From the first byte of a request (or the connection's start) to the end of its headers."""
     stall_seconds: float = 10.0
@@ -169,6 +174,7 @@ class Edge:
     started: float
     readiness: Readiness
     formats: FormatsAnswer
+    unproven: Budget
 
 
 @dataclass(slots=True)

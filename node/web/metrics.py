@@ -6,10 +6,12 @@ error codes. Nothing that a client can invent becomes a label.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from node.types import RunTimings
 from node.web.tally import Counts, Durations
@@ -22,6 +24,29 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 PROBES: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """Routes that machines ask all day: their log lines are for debugging only."""
+
+
+class SlotCounts(NamedTuple):
+    """What the slots have counted since the start."""
+
+    loads: int
+    load_failures: int
+    evictions: int
+
+
+class _Slots(Collector):
+    """The slots' own counts in Prometheus' form."""
+
+    def __init__(self, ask: Callable[[], SlotCounts]) -> None:
+        self._ask = ask
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._ask()
+        loads = CounterMetricFamily("model_loads", "Models loaded by outcome", labels=["outcome"])
+        loads.add_metric(["ok"], counts.loads)
+        loads.add_metric(["failed"], counts.load_failures)
+        yield loads
+        yield CounterMetricFamily("model_evictions", "Models that made room", value=counts.evictions)
 
 
 class Metrics:
@@ -43,11 +68,6 @@ class Metrics:
         for tally in (self._requests, self._seconds, self._inferences, self._queue, self._execute):
             registry.register(tally)
         self._running = Gauge("http_requests_running", "Requests being answered", registry=registry)
-        self.batch_size = Histogram(
-            "inference_batch_size", "Rows in one run", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64)
-        )
-        self.loads = Counter("model_loads_total", "Models loaded by outcome", ["outcome"], registry=registry)
-        self.evictions = Counter("model_evictions_total", "Models that made room", registry=registry)
         self._queue_depth = Gauge("inference_queue_depth", "Inferences waiting", registry=registry)
         self._resident = Gauge("model_resident_bytes", "Memory of resident models", registry=registry)
 
@@ -57,8 +77,11 @@ class Metrics:
         running: Callable[[], float] | None = None,
         queue_depth: Callable[[], float] | None = None,
         resident_bytes: Callable[[], float] | None = None,
+        slots: Callable[[], SlotCounts] | None = None,
     ) -> None:
-        """Gauges that are asked at each scrape."""
+        """What is asked at each scrape."""
+        if slots is not None:
+            self.registry.register(_Slots(slots))
         for gauge, ask in (
             (self._running, running),
             (self._queue_depth, queue_depth),

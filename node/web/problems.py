@@ -7,6 +7,7 @@ one, `request_id`, and the error's own detail. Nothing else of the error, its ca
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from http import HTTPStatus
@@ -125,7 +126,11 @@ def problem_response(error: NodeError, *, request_id: str) -> web.Response:
         headers[hdrs.WWW_AUTHENTICATE] = _CHALLENGE
     if isinstance(error, MethodNotAllowed) and isinstance(allowed := error.detail.get("allowed"), list):
         headers[hdrs.ALLOW] = ", ".join(allowed)
-    body = msgspec.json.encode(problem(error, request_id=request_id), enc_hook=str)
+    document = problem(error, request_id=request_id)
+    try:
+        body = msgspec.json.encode(document, enc_hook=str)
+    except UnicodeEncodeError:  # a text quotes bytes of the client that are no UTF-8
+        body = json.dumps(document, default=str).encode()
     response = web.Response(status=status, body=body, headers=headers)
     if error.code in _CLOSING:
         response.force_close()

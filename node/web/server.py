@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from node.settings import Settings
 from node.web import formats
+from node.web.body import Budget
 from node.web.connection import make_runner
 from node.web.cors import CorsPolicy
 from node.web.handlers.health import Readiness
@@ -60,6 +61,7 @@ def make_application(
         started=clock(),
         readiness=Readiness(state, clock),
         formats=formats.described(settings),
+        unproven=Budget(max(bounds.unproven_bytes, bounds.body_bytes)),
     )
     add_routes(app)
     return app

@@ -159,6 +159,7 @@ class FakePublish:
 class FakeServeContent:
     """Labels to anyone, weights to the licensee; `break_off` fails a CAR after its first chunk."""
 
+    starts: list[int] = field(default_factory=list)
     scopes: list[str] = field(default_factory=list)
     break_off: bool = False
     closed: int = 0
@@ -175,10 +176,16 @@ class FakeServeContent:
         return WEIGHTS
 
     async def car(
-        self, caller: Caller | None, cid: Cid, scope: Literal["block", "entity", "all"]
+        self,
+        caller: Caller | None,
+        cid: Cid,
+        scope: Literal["block", "entity", "all"],
+        *,
+        start: int = 0,
     ) -> AsyncIterator[bytes]:
         content = await self.block(caller, cid)
         self.scopes.append(scope)
+        self.starts.append(start)
         return self._chunks(content)
 
     async def _chunks(self, content: bytes) -> AsyncIterator[bytes]:

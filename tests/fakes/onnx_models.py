@@ -50,6 +50,15 @@ def doubling(*, rows: int | str = "n", width: int = 3) -> onnx.ModelProto:
     )
 
 
+def mean_color(side: int = 8) -> onnx.ModelProto:
+    """The mean of each channel of a picture."""
+    return model(
+        [helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)],
+        [value("x", ["n", 3, side, side])],
+        [value("y", ["n", 3])],
+    )
+
+
 def mixing() -> onnx.ModelProto:
     """y = x - mean of all rows: a model whose rows depend on each other."""
     return model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ class RpcPeer:
     Attributes
     ----------
     mode : "ok", "hang", "broken" (drops the connection), "garbage", "html", "status-500", "status-429",
-        "huge", "error" (a JSON-RPC error), "limited" (a rate limit's error), "no-batch".
+        "huge" (64 KiB), "error" (a JSON-RPC error), "limited" (a rate limit's error), "no-batch".
     posts, methods : HTTP requests, and calls by method, that came.
     """
 
@@ -82,7 +83,7 @@ class RpcPeer:
             case "html":
                 return web.Response(text="<html>login</html>", content_type="text/html")
             case "huge":
-                return web.Response(body=b"[" + b"1," * 2**25)
+                return web.Response(body=b"[" + b"1," * 2**15)
             case "error":
                 return web.json_response(_error(asked, -32000, "header not found"))
             case "limited":
@@ -99,6 +100,8 @@ class RpcPeer:
         method, params = asked["method"], asked["params"]
         if method in self.override:
             found = self.override[method](params)
+            if inspect.isawaitable(found):
+                found = await found
         elif self._behind is not None:
             body = msgspec.json.encode(asked)
             async with self._session.post(

@@ -155,3 +155,11 @@ def test_blots_out_credentials(text: str, expected: str) -> None:
 )
 def test_leaves_everything_else(text: str) -> None:
     assert logs.redact(text) == text
+
+
+@pytest.mark.parametrize("production", [True, False])
+def test_bytes_that_are_no_text_are_escaped(stream: io.StringIO, production: bool) -> None:
+    logs.configure(level="info", production=production, stream=stream)
+    logging.getLogger("node.x").info("model %s", "\udcff", extra={"fields": {"name": "\udcff"}})
+    assert stream.getvalue().count("udcff") == 2
+    stream.getvalue().encode()

@@ -23,7 +23,7 @@ def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> Non
 
 
 def test_the_settings_page_is_the_one_that_the_example_gives() -> None:
-    script = ROOT / "scripts/generate-settings-page"
+    script = ROOT / "scripts/settings_page"
     loader = importlib.machinery.SourceFileLoader("settings_page", str(script))
     spec = importlib.util.spec_from_loader("settings_page", loader)
     assert spec is not None

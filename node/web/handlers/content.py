@@ -65,7 +65,7 @@ async def _block(
 async def _car(
     request: web.Request, flows: Flows, caller: Caller | None, wanted: gateway.Wanted
 ) -> web.StreamResponse:
-    chunks = await flows.serve_content.car(caller, wanted.cid, wanted.scope)
+    chunks = await flows.serve_content.car(caller, wanted.cid, wanted.scope, start=wanted.start)
     first = await anext(chunks, b"")  # a refusal comes before the answer's head is sent
     headers = wanted.headers(private=caller is not None)
     try:

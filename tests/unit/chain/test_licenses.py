@@ -10,7 +10,7 @@ from node.chain.licenses import Licenses
 from node.chain.transactions import OfferTerms
 from node.errors import ChainUnavailable, LicenseExpired, LicenseMissing
 from node.settings import Settings
-from node.types import PERPETUAL, TokenId
+from node.types import PERPETUAL, Address, TokenId
 from tests.fakes.chain import LICENSEE, PUBLISHER, STRANGER, FakeChain
 
 T0 = 1_800_000_000
@@ -352,3 +352,31 @@ async def test_a_denial_needs_no_confirmation() -> None:
 async def test_the_owner_holds_no_license_of_their_own_model(case: Case) -> None:
     with pytest.raises(LicenseMissing):
         await case.licenses.require(PUBLISHER, TOKEN)
+
+
+async def test_a_token_s_events_cost_the_same_however_many_licensees_it_has(case: Case) -> None:
+    for number in range(500):
+        await case.chain.grant(TOKEN, Address(f"0x{number:040x}"), duration=0)
+        await case.licenses.require(Address(f"0x{number:040x}"), TOKEN)
+    remembered = len(case.licenses._decisions)
+
+    case.licenses.invalidate(token_id=TOKEN)
+
+    assert len(case.licenses._decisions) == remembered  # nothing was walked through ...
+    assert not any(
+        case.licenses.cached(Address(f"0x{n:040x}"), TOKEN) for n in range(500)
+    )  # ... all are over
+
+
+async def test_events_of_countless_tokens_take_bounded_memory(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.chain.licenses.MAX_DECISIONS", 10)
+    await case.chain.grant(TOKEN, LICENSEE, duration=0)
+    await case.licenses.require(LICENSEE, TOKEN)
+    for number in range(2, 100):
+        case.licenses.invalidate(token_id=TokenId(number))
+
+    assert len(case.licenses._last_event) <= 10
+    await case.licenses.require(LICENSEE, TOKEN)
+    assert case.licenses.cached(LICENSEE, TOKEN) is not None

@@ -26,7 +26,7 @@ def peer(**changes: Any) -> RpcPeer:
 
 
 def settings(*urls: str, **more: Any) -> Settings:
-    return Settings(**{"avalanche_rpc_url": urls, "contract_address": CONTRACT, "rpc_timeout": 300, **more})
+    return Settings(**{"avalanche_rpc_url": urls, "contract_address": CONTRACT, "rpc_timeout": 1000, **more})
 
 
 async def refusal(*urls: str, **more: Any) -> str:
@@ -90,7 +90,10 @@ async def test_another_contract_stops_the_start() -> None:
 
 
 @pytest.mark.parametrize("mode", ["garbage", "html", "huge"])
-async def test_an_rpc_that_answers_garbage_stops_the_start(mode: str) -> None:
+async def test_an_rpc_that_answers_garbage_stops_the_start(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.chain.endpoint.MAX_ANSWER_BYTES", 50_000)
     async with peer() as odd, peer() as good:
         odd.mode = mode
         message = await refusal(good.url, odd.url)

@@ -27,7 +27,7 @@ class FakeStore:
     async def block(self, cid: Cid) -> bytes:
         return b"block"
 
-    def car(self, cid: Cid, *, scope: Literal["block", "entity", "all"]) -> AsyncIterator[bytes]:
+    def car(self, cid: Cid, *, scope: Literal["block", "entity", "all"], start: int) -> AsyncIterator[bytes]:
         async def chunks() -> AsyncIterator[bytes]:
             yield b"car"
 
@@ -103,6 +103,10 @@ async def test_a_second_token_of_the_same_owner_opens_its_weights(world: World, 
     await world.models.refresh(TokenId(2))
     world.licenses.holders.add((LICENSEE, 2))
     assert await serve.block(caller(LICENSEE), weights) == b"block"
+
+
+async def test_a_gateway_probe_is_answered(serve: ServeContent) -> None:
+    assert await serve.block(None, Cid.parse("bafkqaaa")) == b"block"
 
 
 async def test_what_is_not_stored_is_not_found(serve: ServeContent) -> None:

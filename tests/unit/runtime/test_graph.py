@@ -14,7 +14,8 @@ from tests.fakes.onnx_models import doubling, model, save, value
 
 
 def check(path: Path, *, max_bytes: int = 10**9) -> None:
-    graph.check(graph.entry(path), folder=path if path.is_dir() else None, max_bytes=max_bytes)
+    file = graph.entry(path, "model.onnx" if path.is_dir() else None)
+    graph.check(file, folder=path if path.is_dir() else None, max_bytes=max_bytes)
 
 
 def with_operator(domain: str) -> onnx.ModelProto:
@@ -166,9 +167,19 @@ def test_external_data_of_a_constant_node_is_found(tmp_path: Path) -> None:
         check(save(made, tmp_path / "m" / "model.onnx").parent)
 
 
-def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"model\.onnx"):
+def test_folder_without_its_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"model\.onnx' is missing"):
         check(tmp_path)
+    with pytest.raises(Refused, match="must name a file"):
+        graph.entry(tmp_path, None)
+
+
+@pytest.mark.parametrize("name", ["../real.onnx", "/etc/passwd", ""])
+def test_model_file_outside_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    save(doubling(), tmp_path / "real.onnx")
+    (tmp_path / "m").mkdir()
+    with pytest.raises(Refused, match="inside the model's folder"):
+        graph.entry(tmp_path / "m", name)
 
 
 def test_linked_model_in_a_folder_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
+import uvloop
 
 from node.errors import DeadlineExceeded, Fault, InputTooLarge, InvalidInput, ModelInvalid, WorkerCrashed
 from node.runtime import loading
@@ -102,7 +104,7 @@ async def test_report_tells_time_memory_threads_and_inputs(host: WorkerHost, pla
 
 async def test_folder_with_external_data_is_served(host: WorkerHost, plan: Planner, tmp_path: Path) -> None:
     folder = onnx_models.with_external_data(tmp_path / "folder").parent
-    worker = await host.spawn(plan(folder))
+    worker = await host.spawn(plan(folder, weights_file="model.onnx"))
     result = await worker.run(numbers(1, 1, 1), OPTIONS, deadline=soon())
     assert data_of(result.predictions) == [2, 3, 4]
 
@@ -199,6 +201,39 @@ async def test_worker_is_confined(host: WorkerHost, plan: Planner) -> None:
     assert rlimits["Max open files"] == "64"
     assert rlimits["Max data size"].isdigit()
     assert rlimits["Max cpu time"].isdigit()
+
+
+def picture(mode: str, kind: str) -> bytes:
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    red = Image.new("RGB", (16, 16), (255, 0, 0))
+    (Image.new(mode, (16, 16), 40_000) if mode == "I;16" else red.convert(mode)).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("RGB", "JPEG"), ("CMYK", "JPEG"), ("L", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("I;16", "PNG"),
+     ("RGB", "WEBP"), ("RGBA", "WEBP")],
+)  # fmt: skip
+async def test_confined_worker_opens_every_kind_of_picture(
+    host: WorkerHost, plan: Planner, mode: str, kind: str
+) -> None:
+    made = plan(onnx_models.mean_color(), warmup=False)
+    spec = {"input": {"kind": "image", "size": [8, 8]}, "output": {"task": "raw"}}
+    worker = await host.spawn(msgspec.structs.replace(made, model=json.dumps(spec).encode()))
+    payload = Payload("image", picture(mode, kind), "binary")
+    red, _, blue = data_of((await worker.run(payload, OPTIONS, deadline=soon())).predictions)
+    assert red > 0.2
+    assert red > blue or mode in {"L", "I;16"}
+
+
+async def test_forkserver_runs_no_second_thread(host: WorkerHost) -> None:
+    await host.ready()
+    assert status(host.forkserver_pid)["Threads"] == "1", "forking with threads is not safe"
 
 
 async def test_worker_inherits_no_secret_and_no_file(
@@ -317,3 +352,31 @@ async def test_wrong_kind_of_body_is_the_clients_mistake(host: WorkerHost, plan:
     worker = await host.spawn(plan(onnx_models.doubling()))
     with pytest.raises(InvalidInput):
         await worker.run(Payload("image", b"\xff\xd8\xff", "binary"), OPTIONS, deadline=soon())
+
+
+def test_everything_works_on_the_loop_of_production(plan: Planner) -> None:
+    async def scenario() -> None:
+        host = await WorkerHost.start(Settings(worker_grace=200))
+        try:
+            made = plan(onnx_models.counting(), shape=[1])
+            worker, other = await host.spawn(made), await host.spawn(made)
+            with pytest.raises(DeadlineExceeded):
+                await worker.run(numbers(1e15), OPTIONS, deadline=soon(0.1))
+            asked = [worker.run(numbers(number), OPTIONS, deadline=soon()) for number in range(1, 6)]
+            answers = await asyncio.gather(*asked)
+            assert [data_of(answer.predictions) for answer in answers] == [[1], [2], [3], [4], [5]]
+            dead = asyncio.Event()
+            worker.when_dead(lambda _: dead.set())
+            os.kill(worker.pid, signal.SIGSTOP)
+            with pytest.raises(DeadlineExceeded):
+                await worker.run(numbers(1), OPTIONS, deadline=soon(0.1))
+            await dead.wait()
+            running = asyncio.create_task(other.run(numbers(1e15), OPTIONS, deadline=soon()))
+            await begun(other)
+            os.kill(other.pid, signal.SIGSEGV)
+            with pytest.raises(WorkerCrashed, match="SIGSEGV"):
+                await running
+        finally:
+            await host.close()
+
+    uvloop.run(scenario())

@@ -183,7 +183,7 @@ def test_every_status_has_an_error() -> None:
 
 
 def test_detail_cannot_replace_a_member_of_the_document() -> None:
-    error = NodeError("x", status=200, request_id="forged", tokens=[1])  # type: ignore[arg-type]
+    error = NodeError("x", status=200, request_id="forged", tokens=[1])
     document = problem(error, request_id="r")
     assert (document["status"], document["request_id"], document["tokens"]) == (500, "r", [1])
 
@@ -235,3 +235,9 @@ def test_importing_the_layer_loads_nothing_heavy() -> None:
         "eth_utils",
         "pydantic",
     }
+
+
+def test_a_problem_may_quote_bytes_that_are_no_text() -> None:
+    response = problem_response(errors.ModelNotFound("no model \udcff", name="\udcff"), request_id="r")
+    assert isinstance(response.body, bytes)
+    assert response.body.count(b"\\udcff") == 3

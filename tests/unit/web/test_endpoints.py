@@ -189,7 +189,7 @@ async def test_serves_metrics_of_closed_label_sets(node: Served) -> None:
     assert "BREW" not in text
     assert "nope" not in text
     assert "http_requests_running 1.0" in text
-    for name in ("inference_queue_depth", "model_resident_bytes", "inference_batch_size_count"):
+    for name in ("inference_queue_depth", "model_resident_bytes"):
         assert name in text
 
 

@@ -40,6 +40,14 @@ async def test_serves_a_car(node: Served, scope: str) -> None:
     assert node.fakes.serve_content.closed == 1
 
 
+async def test_a_download_that_broke_off_goes_on_from_its_byte(node: Served) -> None:
+    url = f"{URL}?format=car&dag-scope=entity&entity-bytes=1048576:*"
+    async with node.client.get(url) as response:
+        assert response.status == 200
+        assert response.headers["ETag"] == f'"{LABELS_CID}.car.entity.dfs.y.1048576"'
+    assert node.fakes.serve_content.starts == [1048576]
+
+
 async def test_the_scope_is_all_unless_said(node: Served) -> None:
     await node.client.get(f"{URL}?format=car")
     assert node.fakes.serve_content.scopes == ["all"]
@@ -96,7 +104,15 @@ async def test_refuses_what_is_no_cid(node: Served, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["format=car&dag-scope=some", "format=raw&depth=1", "format=raw&format=car"]
+    "query",
+    [
+        "format=car&dag-scope=some",
+        "format=raw&depth=1",
+        "format=raw&format=car",
+        "format=car&entity-bytes=0:*",
+        "format=car&dag-scope=entity&entity-bytes=-5:*",
+        "format=car&dag-scope=entity&entity-bytes=x",
+    ],
 )
 async def test_refuses_parameters_that_it_does_not_serve(node: Served, query: str) -> None:
     async with node.client.get(f"{URL}?{query}") as response:
