@@ -41,13 +41,7 @@ def load(plan: LoadPlan, *, began: float) -> tuple[Pipeline, LoadReport]:
         model: Any = msgspec.json.decode(plan.model, type=_Model)
     except msgspec.ValidationError as error:
         raise Refused("model_invalid", f"manifest: {error}") from None
-<<<<<<< HEAD
-    backend = onnx_backend.load(
-        Path(plan.weights_path), plan.weights_file, threads=plan.threads, max_bytes=plan.memory_bytes
-    )
-=======
     backend = _backend(plan, model)
->>>>>>> bare
     agreement.check(backend, input_spec=model.input, output_spec=model.output, labels=plan.labels)
     limits = Limits(max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
     pipeline = Pipeline(
@@ -70,7 +64,9 @@ def load(plan: LoadPlan, *, began: float) -> tuple[Pipeline, LoadReport]:
 def _backend(plan: LoadPlan, model: Any) -> Backend:
     weights = Path(plan.weights_path)
     if model.format == "onnx":
-        return onnx_backend.load(weights, threads=plan.threads, max_bytes=plan.memory_bytes)
+        return onnx_backend.load(
+            weights, plan.weights_file, threads=plan.threads, max_bytes=plan.memory_bytes
+        )
     if model.format != "bare":
         raise Refused("model_invalid", f"manifest: this node serves no models of format {model.format!r}")
     try:
