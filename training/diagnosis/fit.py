@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from training.diagnosis.finding import Finding
-from training.stats import TrainingStats
+from training.stats import FinalStats, TrainingStats
 
 GAP_WARNING: Final = 0.10
 GAP_ILL: Final = 0.20
@@ -24,7 +24,7 @@ def overfitting(stats: TrainingStats) -> Iterator[Finding]:
     if final is None or final.validation_score is None or final.validation_loss is None:
         return
     losses = [epoch.validation_loss for epoch in stats.epochs if epoch.validation_loss is not None]
-    if not losses or final.loss >= final.validation_loss:
+    if not losses or final.loss >= final.validation_loss or _skill(final) < SKILL_WARNING:
         return
     gap, best = final.score - final.validation_score, min(losses)
     rise = final.validation_loss / best if best > 0 else 1.0
@@ -46,9 +46,9 @@ def overfitting(stats: TrainingStats) -> Iterator[Finding]:
 def underfitting(stats: TrainingStats) -> Iterator[Finding]:
     """Hardly better, on its own training rows, than answering the same for every row."""
     final = stats.final
-    if final is None or final.baseline_loss <= 0:
+    if final is None:
         return
-    skill = 1 - final.loss / final.baseline_loss
+    skill = _skill(final)
     if skill >= SKILL_WARNING:
         return
     yield Finding(
@@ -62,3 +62,8 @@ def underfitting(stats: TrainingStats) -> Iterator[Finding]:
         advice="see the other findings first; then wider or more layers, more epochs, less dropout and weight decay; "
         "or the columns do not tell the target",
     )
+
+
+def _skill(final: FinalStats) -> float:
+    """Share of the best constant answer's loss that the network explains on its training rows."""
+    return 1 - final.loss / final.baseline_loss if final.baseline_loss > 0 else 1.0

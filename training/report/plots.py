@@ -173,12 +173,12 @@ class _Axis:
         return self._low <= (math.log10(max(value, _LEAST)) if self._log else value) <= self._high
 
     def ticks(self) -> Iterable[float]:
-        if self._log and self._high - self._low >= 1:
-            step = max(1, math.ceil((self._high - self._low) / 5))
-            return [10.0**power for power in range(math.ceil(self._low), math.floor(self._high) + 1, step)]
+        powers = range(math.ceil(self._low), math.floor(self._high) + 1)
+        if self._log and len(powers) > 1:
+            return [10.0**power for power in powers[:: math.ceil(len(powers) / 6)]]
         if self._log:
             return [10.0 ** (self._low + (self._high - self._low) * part / 3) for part in range(4)]
-        step = _round_step((self._high - self._low) / 5)
+        step = _round_step((self._high - self._low) / 6)
         return [step * i for i in range(math.ceil(self._low / step), math.floor(self._high / step) + 1)]
 
 
