@@ -72,8 +72,8 @@ def links(network: Network, *, inputs: Scaling | None = None, outputs: Scaling |
 
     Parameters
     ----------
-    inputs : scaling of the rows before the network, folded into the first layer; None leaves it to the caller.
-    outputs : scaling of the targets, undone in the last layer; None leaves it to the caller.
+    inputs : scaling of the rows before the network, folded into the first layer; None leaves it out.
+    outputs : scaling of the targets, undone in the last layer; None leaves it out.
     """
     chain = _Chain(network.inputs)
     if inputs is not None:

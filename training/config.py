@@ -1,4 +1,4 @@
-"""The configuration of `lonja train`: a TOML file to checked structs; unknown members are errors that name them."""
+"""The configuration of `lonja train`: TOML to checked structs; unknown members are errors that name them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.losses import CrossEntropy, Huber, Loss, MeanSquaredError
 from training.ops import Array
 from training.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
 from training.schedules import Schedule, Shape
-from training.tables import TaskName, Table
+from training.tables import Table, TaskName
 from training.trainer import Settings
 
 Count = Annotated[int, Meta(ge=1)]
@@ -123,11 +123,15 @@ def loss(config: Config, table: Table, targets: Array) -> Loss:
     asked, balanced = config.training.loss, config.training.class_weight == "balanced"
     if table.task == "classification":
         if asked not in {None, "cross_entropy"}:
-            raise PlanInvalid(f"loss {asked!r} is for numbers; {table.target!r} has classes: leave `loss` out")
+            raise PlanInvalid(
+                f"loss {asked!r} is for numbers; {table.target!r} has classes: leave `loss` out"
+            )
         return CrossEntropy(_balanced(targets, len(table.classes)) if balanced else None)
     if asked == "cross_entropy" or balanced:
         what = "class_weight" if balanced else "cross_entropy"
-        raise PlanInvalid(f"{what} is for classes; {table.target!r} is a number (or say task = 'classification')")
+        raise PlanInvalid(
+            f"{what} is for classes; {table.target!r} is a number (or say task = 'classification')"
+        )
     return Huber() if asked == "huber" else MeanSquaredError()
 
 

@@ -1,7 +1,7 @@
 """A trained network to files that a publisher brings: safetensors, `weights.bin`, ONNX, and their manifests.
 
-The bare containers and their `layers` are those of `bare_models` (docs/bare-format.md). A bare manifest carries
-the scalings of inputs and targets; in the ONNX graph they are nodes.
+The bare containers and their `layers` are those of `bare_models` (docs/bare-format.md). A bare manifest
+carries the scalings of inputs and targets; in the ONNX graph they are nodes.
 """
 
 from __future__ import annotations

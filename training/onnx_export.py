@@ -52,10 +52,8 @@ def onnx_bytes(
         names = (f"layers.{i}.weight", link.weight), (f"layers.{i}.bias", link.bias)
         made.node("Gemm", names, transB=1)
         if link.activation != "identity":
-            more: dict[str, Any] = {"leaky_relu": {"alpha": link.alpha}, "softmax": {"axis": 1}}.get(
-                link.activation, {}
-            )
-            made.node(_NODES[link.activation], [], **more)
+            more: dict[str, dict[str, Any]] = {"leaky_relu": {"alpha": link.alpha}, "softmax": {"axis": 1}}
+            made.node(_NODES[link.activation], [], **more.get(link.activation, {}))
     if outputs is not None:
         made.node("Mul", [("target.deviation", outputs.deviation)])
         made.node("Add", [("target.mean", outputs.mean)])

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-import cython_ops
 import numpy as np
 import numpy.typing as npt
 
+import cython_ops
 from cython_ops import reference
 from training import ops64
 

@@ -51,7 +51,7 @@ def profile(
 
 
 def _tells(x: Array, targets: Array) -> list[float | None]:
-    """How well each column tells the target by itself: learned on one half of a sample, judged on the other."""
+    """How well each column alone tells the target: learned on one half of a sample, judged on the other."""
     some = np.random.default_rng(0).permutation(len(x))[:SAMPLED]
     labelled = targets.dtype.kind in "iu"
     y = targets[some] if labelled else targets[some].reshape(len(some), -1)[:, 0].astype(np.float64)

@@ -98,7 +98,8 @@ class Run:
         return About(
             model_id=output.model_id or model_id_of(output.name or stem),
             name=output.name or stem,
-            description=output.description or f"Tells {table.target} from {len(table.columns)} columns{told}.",
+            description=output.description
+            or f"Tells {table.target} from {len(table.columns)} columns{told}.",
             columns=table.columns,
             target=table.target,
             classes=table.classes,
@@ -133,7 +134,10 @@ class Run:
             if self.table.task == "classification":
                 return Judged(y, outputs.argmax(axis=1), what)
             scale = self.split.outputs
-            back = [a[:, 0] if scale is None else a[:, 0] * scale.deviation[0] + scale.mean[0] for a in (y, outputs)]
+            back = [
+                a[:, 0] if scale is None else a[:, 0] * scale.deviation[0] + scale.mean[0]
+                for a in (y, outputs)
+            ]
         return Judged(back[0], back[1], what)
 
     def _facts(self, stats: TrainingStats) -> list[tuple[str, str]]:
@@ -141,16 +145,27 @@ class Run:
         measure = "R squared" if table.task == "regression" else "accuracy"
         facts = [
             ("task", f"{table.task} of {table.target}"),
-            ("rows", f"{len(self.split.train[0])} to learn from, {len(self.split.validation_rows)} to judge by"),
+            (
+                "rows",
+                f"{len(self.split.train[0])} to learn from, {len(self.split.validation_rows)} to judge by",
+            ),
             ("network", f"{self.network.parameter_count} parameters, {len(table.columns)} inputs"),
             ("optimizer", f"{stats.optimizer}, rate {stats.rate:g}"),
-            ("epochs", f"{len(stats.epochs)}" + (f", the best was {stats.best_epoch}" if stats.best_epoch else "")),
+            (
+                "epochs",
+                f"{len(stats.epochs)}" + (f", the best was {stats.best_epoch}" if stats.best_epoch else ""),
+            ),
             ("seconds", f"{sum(epoch.seconds for epoch in stats.epochs):.1f}"),
         ]
         if final is not None:
             facts.append((f"training loss, {measure}", f"{final.loss:.4g}, {final.score:.4f}"))
             if final.validation_loss is not None and final.validation_score is not None:
-                facts.append((f"validation loss, {measure}", f"{final.validation_loss:.4g}, {final.validation_score:.4f}"))
+                facts.append(
+                    (
+                        f"validation loss, {measure}",
+                        f"{final.validation_loss:.4g}, {final.validation_score:.4f}",
+                    )
+                )
         return facts
 
     def _json(self, summary: Summary) -> bytes:

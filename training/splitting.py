@@ -42,7 +42,7 @@ def split(table: Table, *, validation: float, scale: bool, seed: int) -> Split:
     validation : share of the rows that is judged by; 0 for none.
     scale : whether inputs (and a regression's target) get mean 0 and deviation 1.
     """
-    if not 0 <= validation <= 0.9:  # noqa: PLR2004
+    if not 0 <= validation <= 0.9:
         raise PlanInvalid(f"validation {validation} must be a share of the rows from 0 to 0.9")
     judged = _chosen(table, validation, np.random.default_rng(seed))
     learned = np.setdiff1d(np.arange(len(table.x)), judged)

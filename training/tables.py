@@ -58,7 +58,9 @@ def load(path: Path, *, target: str, task: TaskName | None = None) -> Table:
     readers = {".csv": _csv, ".npz": _npz, ".parquet": _parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise DataInvalid(f"{path}: a table is {', '.join(readers)}, not {path.suffix or 'without an ending'}")
+        raise DataInvalid(
+            f"{path}: a table is {', '.join(readers)}, not {path.suffix or 'without an ending'}"
+        )
     try:
         columns = reader(path)
     except OSError as error:
@@ -102,7 +104,8 @@ def _numbers(columns: _Columns, name: str) -> Array:
     if not np.isfinite(numbers).all():
         row = int(np.argmin(np.isfinite(numbers)))
         raise DataInvalid(
-            f"{columns.row(row)}, column {name!r} is {numbers[row]}: fill it in, or leave out the row or the column"
+            f"{columns.row(row)}, column {name!r} is {numbers[row]}: fill it in, or leave out the row "
+            "or the column"
         )
     if np.abs(numbers).max() > np.finfo(np.float32).max:
         row = int(np.abs(numbers).argmax())
@@ -136,10 +139,11 @@ def _target(columns: _Columns, name: str, task: TaskName | None) -> tuple[Array,
 def _check_classes(classes: Array, counts: Array, name: str) -> None:
     if len(classes) == 1:
         raise DataInvalid(f"column {name!r} is {classes[0]!s} in every row: one class only, nothing to learn")
-    if counts.min() < 2:  # noqa: PLR2004 - one to learn from, one to judge by
-        rare = ", ".join(repr(str(each)) for each in classes[counts < 2][:5])  # noqa: PLR2004
+    if counts.min() < 2:
+        rare = ", ".join(repr(str(each)) for each in classes[counts < 2][:5])
         raise DataInvalid(
-            f"column {name!r}: {int((counts < 2).sum())} classes have a single row ({rare}); at least 2 rows each are "  # noqa: PLR2004
+            f"column {name!r}: {int((counts < 2).sum())} classes have a single row ({rare}); at least 2 "
+            "rows each are "
             "needed. If it is a quantity, say task = 'regression'"
         )
 
@@ -172,18 +176,21 @@ def _csv(path: Path) -> _Columns:
             raise DataInvalid(f"{path} is empty: the first line names the columns")
         if len(set(header)) != len(header) or "" in header:
             twice = next(name for name in header if not name or header.count(name) > 1)
-            raise DataInvalid(f"{path}: two columns are called {twice!r}" if twice else f"{path}: a column has no name")
+            raise DataInvalid(
+                f"{path}: two columns are called {twice!r}" if twice else f"{path}: a column has no name"
+            )
         rows, lines = [], []
         for cells in reader:
             if not cells:
                 continue
             if len(cells) != len(header):
                 raise DataInvalid(
-                    f"{path} line {reader.line_num} has {len(cells)} cells, but the header names {len(header)} columns"
+                    f"{path} line {reader.line_num} has {len(cells)} cells, but the header names "
+                    f"{len(header)} columns"
                 )
             rows.append(cells)
             lines.append(reader.line_num)
-    by_name = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else {name: () for name in header}
+    by_name = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(header, ())
     return _Columns(by_name, lambda row: f"{path} line {lines[row]}")
 
 
@@ -195,9 +202,9 @@ def _npz(path: Path) -> _Columns:
         raise DataInvalid(f"{path} cannot be read as NPZ: {error}") from None
     values: dict[str, Array] = {}
     for name, array in arrays.items():
-        if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):  # noqa: PLR2004
+        if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):
             values[name] = array.reshape(-1)
-        elif array.ndim >= 2:  # noqa: PLR2004
+        elif array.ndim >= 2:
             flat = array.reshape(len(array), -1)
             values |= {f"{name}[{i}]": flat[:, i] for i in range(flat.shape[1])}
         else:
@@ -231,4 +238,6 @@ def _parquet(path: Path) -> _Columns:
 def _numeric(column: Any) -> bool:
     from pyarrow import types
 
-    return bool(types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type))
+    return bool(
+        types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type)
+    )

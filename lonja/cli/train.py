@@ -26,7 +26,9 @@ _TINTS = {"healthy": "green", "warning": "yellow", "ill": "red"}
 @click.argument("config", required=False, type=_PATH, metavar="[CONFIG.toml]")
 @click.option("--data", type=_PATH, metavar="FILE", help="Table: .csv, .npz or .parquet.")
 @click.option("--target", metavar="COL", help="Column that shall be told from the others.")
-@click.option("--task", type=click.Choice(["classification", "regression"]), help="[default: from the target]")
+@click.option(
+    "--task", type=click.Choice(["classification", "regression"]), help="[default: from the target]"
+)
 @click.option("--out", type=_PATH, metavar="FOLDER", help="Where the files go [default: NAME-model].")
 @click.option("--hidden", metavar="N,N", help="Units of the hidden layers [default: 64,32].")
 @click.option("--activation", help="Of the hidden layers [default: relu].")
@@ -70,7 +72,9 @@ def command(
     except TrainingError as error:
         raise UsageInvalid(str(error)) from None
     if outcome is None:
-        click.echo(f"stopped after epoch {run.trainer.epoch}; go on with the same command and --resume", err=True)
+        click.echo(
+            f"stopped after epoch {run.trainer.epoch}; go on with the same command and --resume", err=True
+        )
         return 130
     if as_json:
         print_json(_told(outcome))
@@ -96,7 +100,9 @@ def _config(path: Path | None, *, data: Path | None, target: str | None, **asked
         "training": {name: asked[name] for name in ("optimizer", "rate", "epochs", "seed")},
     }
     for part, given in parts.items():
-        members.setdefault(part, {}).update({name: value for name, value in given.items() if value is not None})
+        members.setdefault(part, {}).update(
+            {name: value for name, value in given.items() if value is not None}
+        )
     return configs.convert(members, name="the options" if path is None else str(path))
 
 

@@ -66,5 +66,5 @@ def _view(progress: Progress) -> Group:
 
 
 def _alive(share: float) -> str:
-    color = "green" if share > 0.8 else "yellow" if share > 0.6 else "red"  # noqa: PLR2004 - as dying-relu has it
+    color = "green" if share > 0.8 else "yellow" if share > 0.6 else "red"
     return f"[{color}]{share:.0%}[/{color}]"

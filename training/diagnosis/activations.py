@@ -11,10 +11,14 @@ from training.stats import LayerStats, TrainingStats
 
 DEAD_WARNING: Final = 0.20
 DEAD_ILL: Final = 0.40
-DEAD_SOURCE: Final = "CS231n notes, Neural Networks Part 1 (as much as 40 % dead at too high a rate); half of it warns"
+DEAD_SOURCE: Final = (
+    "CS231n notes, Neural Networks Part 1 (as much as 40 % dead at too high a rate); half of it warns"
+)
 SATURATED_WARNING: Final = 0.50
 SATURATED_ILL: Final = 0.80
-SATURATED_SOURCE: Final = "Glorot and Bengio 2010, sec. 3 (saturated units pass no gradient); limits measured here"
+SATURATED_SOURCE: Final = (
+    "Glorot and Bengio 2010, sec. 3 (saturated units pass no gradient); limits measured here"
+)
 _SAMPLES: Final = 3
 
 
@@ -26,7 +30,11 @@ def dying_relu(stats: TrainingStats) -> Iterator[Finding]:
         share = layer.dead / layer.units
         if share < DEAD_WARNING:
             continue
-        alive = f"; alive on a batch {layer.alive[0]:.0%} at first, {layer.alive[-1]:.0%} at last" if layer.alive else ""
+        alive = (
+            f"; alive on a batch {layer.alive[0]:.0%} at first, {layer.alive[-1]:.0%} at last"
+            if layer.alive
+            else ""
+        )
         yield Finding(
             rule="dying-relu",
             severity="ill" if share >= DEAD_ILL else "warning",
@@ -41,7 +49,8 @@ def dying_relu(stats: TrainingStats) -> Iterator[Finding]:
 def _cure(layer: LayerStats) -> str:
     if layer.alive and layer.alive[0] < 1 - DEAD_WARNING:
         return (
-            "they were dead from the start: scale the inputs to mean 0 and deviation 1, begin with He weights "
+            "they were dead from the start: scale the inputs to mean 0 and deviation 1, begin with He "
+            "weights "
             "and biases of 0; or use leaky_relu"
         )
     return (
@@ -61,7 +70,8 @@ def saturated(stats: TrainingStats) -> Iterator[Finding]:
             continue
         at_first = layer.deep_saturated[0]
         cure = (
-            "they were so from the start: scale the inputs to mean 0 and deviation 1, begin with Glorot weights"
+            "they were so from the start: scale the inputs to mean 0 and deviation 1, begin with "
+            "Glorot weights"
             if at_first >= SATURATED_WARNING
             else "they became so: lower the learning rate, add weight decay or batch-norm"
         )
@@ -69,7 +79,8 @@ def saturated(stats: TrainingStats) -> Iterator[Finding]:
             rule="saturated-units",
             severity="ill" if share >= SATURATED_ILL else "warning",
             where=layer.name,
-            evidence=f"{share:.0%} of the outputs are at the ends of {layer.activation} ({at_first:.0%} at first)",
+            evidence=f"{share:.0%} of the outputs are at the ends of {layer.activation} ({at_first:.0%} "
+            "at first)",
             threshold=f"{SATURATED_WARNING:.0%} of the outputs; {SATURATED_ILL:.0%} is ill",
             source=SATURATED_SOURCE,
             advice=cure + "; or use relu",

@@ -10,7 +10,9 @@ from training.stats import FeatureStats, TrainingStats
 
 FAR: Final = 10.0
 SPREAD: Final = 100.0
-SCALE_SOURCE: Final = "LeCun et al. 1998, Efficient BackProp, sec. 4.3 (inputs with mean 0 and equal variances)"
+SCALE_SOURCE: Final = (
+    "LeCun et al. 1998, Efficient BackProp, sec. 4.3 (inputs with mean 0 and equal variances)"
+)
 MILD: Final = 0.20
 EXTREME: Final = 0.01
 IMBALANCE_SOURCE: Final = (
@@ -40,18 +42,21 @@ def not_scaled(stats: TrainingStats) -> Iterator[Finding]:
         rule="not-scaled",
         severity="ill" if any(max(abs(c.mean), c.deviation) > FAR * SPREAD for c in far) else "warning",
         where=_names(shown),
-        evidence=", ".join(f"{c.name} has mean {c.mean:.3g} and deviation {c.deviation:.3g}" for c in shown[:_NAMED])
+        evidence=", ".join(
+            f"{c.name} has mean {c.mean:.3g} and deviation {c.deviation:.3g}" for c in shown[:_NAMED]
+        )
         + f"; deviations differ by up to {spread:.3g} times",
         threshold=f"means and deviations up to {FAR:g}, deviations at most {SPREAD:g} times apart",
         source=SCALE_SOURCE,
-        advice="standardize the columns (scale = 'standard' in the configuration does; it is exported with the model)",
+        advice="standardize the columns (scale = 'standard' in the configuration does; it is exported "
+        "with the model)",
     )
 
 
 def imbalance(stats: TrainingStats) -> Iterator[Finding]:
     """A class with few rows; ill where the network does not know it."""
     data = stats.data
-    if data is None or not data.class_counts or len(data.class_counts) < 2:  # noqa: PLR2004 - classes to compare
+    if data is None or not data.class_counts or len(data.class_counts) < 2:
         return
     names = data.class_names or [str(i) for i in range(len(data.class_counts))]
     least = min(range(len(names)), key=data.class_counts.__getitem__)
@@ -89,7 +94,8 @@ def leakage(stats: TrainingStats) -> Iterator[Finding]:
             evidence=", ".join(f"{c.name} alone tells {c.tells:.1%} of the target" for c in telling[:_NAMED]),
             threshold=f"{TELLS:.1%} by one column (right answers, or R² for regression)",
             source=LEAKAGE_SOURCE,
-            advice="ask whether this column is known when the model is used; if it is made from the target, leave it out",
+            advice="ask whether this column is known when the model is used; if it is made from the "
+            "target, leave it out",
         )
     if stats.data.repeated >= REPEATED:
         yield Finding(
@@ -99,7 +105,8 @@ def leakage(stats: TrainingStats) -> Iterator[Finding]:
             evidence=f"{stats.data.repeated:.0%} of them stand among the training rows too",
             threshold=f"{REPEATED:.0%} of the validation rows",
             source=LEAKAGE_SOURCE,
-            advice="remove repeated rows before splitting, or split by what they have in common (person, day, device)",
+            advice="remove repeated rows before splitting, or split by what they have in common "
+            "(person, day, device)",
         )
 
 

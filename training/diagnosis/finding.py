@@ -47,10 +47,10 @@ class Verdict(msgspec.Struct, frozen=True):
     def sentence(self) -> str:
         """One line: `ill: dying-relu in layer 0 (...); 2 findings`."""
         if not self.findings:
-            return "healthy: no finding"
+            return "healthy, nothing found"
         first = self.findings[0]
         count = len(self.findings)
-        more = f", and {count - 1} more finding{'s' if count > 2 else ''}" if count > 1 else ""  # noqa: PLR2004
+        more = f", and {count - 1} more finding{'s' if count > 2 else ''}" if count > 1 else ""
         return f"{self.health}: {first.rule} in {first.where}{more}"
 
 

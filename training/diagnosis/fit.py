@@ -12,7 +12,9 @@ GAP_WARNING: Final = 0.10
 GAP_ILL: Final = 0.20
 GAP_ALONE: Final = 0.25
 RISE: Final = 1.2
-FIT_SOURCE: Final = "Prechelt 1998, Early Stopping - But When? (loss above its best); Goodfellow et al. 2016, sec. 5.2"
+FIT_SOURCE: Final = (
+    "Prechelt 1998, Early Stopping - But When? (loss above its best); Goodfellow et al. 2016, sec. 5.2"
+)
 SKILL_WARNING: Final = 0.15
 SKILL_ILL: Final = 0.05
 SKILL_SOURCE: Final = "the best constant answer, as scikit-learn's Dummy estimators; limits measured here"
@@ -34,9 +36,12 @@ def overfitting(stats: TrainingStats) -> Iterator[Finding]:
         rule="overfitting",
         severity="ill" if gap >= GAP_ILL and rise >= RISE else "warning",
         where="network",
-        evidence=f"score {final.score:.3f} on training rows, {final.validation_score:.3f} on validation rows; validation "
-        f"loss {final.validation_loss:.4g}, {best:.4g} at best (epoch {losses.index(best) + 1} of {len(losses)})",
-        threshold=f"a gap of {GAP_WARNING:g} with a loss {RISE:g} times its best ({GAP_ILL:g} is ill), or of {GAP_ALONE:g}",
+        evidence=f"score {final.score:.3f} on training rows, {final.validation_score:.3f} on validation "
+        "rows; validation "
+        f"loss {final.validation_loss:.4g}, {best:.4g} at best (epoch {losses.index(best) + 1} of "
+        f"{len(losses)})",
+        threshold=f"a gap of {GAP_WARNING:g} with a loss {RISE:g} times its best ({GAP_ILL:g} is ill), "
+        f"or of {GAP_ALONE:g}",
         source=FIT_SOURCE,
         advice="stop early (patience = 10), add dropout or weight decay (adamw), take a smaller network, "
         "or bring more rows",
@@ -55,11 +60,13 @@ def underfitting(stats: TrainingStats) -> Iterator[Finding]:
         rule="underfitting",
         severity="ill" if skill < SKILL_ILL else "warning",
         where="network",
-        evidence=f"loss {final.loss:.4g} on its own training rows, {final.baseline_loss:.4g} for the best constant answer: "
+        evidence=f"loss {final.loss:.4g} on its own training rows, {final.baseline_loss:.4g} for the "
+        "best constant answer: "
         f"{max(skill, 0):.0%} of it explained",
         threshold=f"{SKILL_WARNING:.0%} explained; below {SKILL_ILL:.0%} is ill",
         source=SKILL_SOURCE,
-        advice="see the other findings first; then wider or more layers, more epochs, less dropout and weight decay; "
+        advice="see the other findings first; then wider or more layers, more epochs, less dropout and "
+        "weight decay; "
         "or the columns do not tell the target",
     )
 

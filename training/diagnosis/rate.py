@@ -12,7 +12,9 @@ from training.stats import TrainingStats
 USUAL: Final = 1e-3
 HIGH_RATIO: Final = 0.1
 LOW_RATIO: Final = 1e-4
-RATIO_SOURCE: Final = "CS231n notes, Neural Networks Part 3 (updates to weights: around 1e-3); limits measured here"
+RATIO_SOURCE: Final = (
+    "CS231n notes, Neural Networks Part 3 (updates to weights: around 1e-3); limits measured here"
+)
 WORSE: Final = 1.2
 MOVED: Final = 0.01
 LATE_SHARE: Final = 0.15
@@ -20,7 +22,7 @@ _FEWEST: Final = 9
 
 
 def too_high(stats: TrainingStats) -> Iterator[Finding]:
-    """The loss ends higher than it began and than a constant answer has, or the weights still change by a tenth a step at the end."""
+    """The loss ends above its beginning and a constant answer's, or weights are still tossed late."""
     if len(stats.loss) < _FEWEST:
         return
     third = len(stats.loss) // 3
@@ -37,7 +39,8 @@ def too_high(stats: TrainingStats) -> Iterator[Finding]:
         where="network",
         evidence=f"loss {begun:.4g} at first, {ended:.4g} in the last third, {lowest:.4g} at best; "
         f"a step changes the weights by {ratio:.1e} of their size; rate {stats.rate:g} ({stats.optimizer})",
-        threshold=f"a loss that ends below {WORSE:g} times its beginning; changes of at most {HIGH_RATIO:g} late in training",
+        threshold=f"a loss that ends below {WORSE:g} times its beginning; changes of at most "
+        f"{HIGH_RATIO:g} late in training",
         source=RATIO_SOURCE,
         advice="lower the learning rate by 3 to 10 times, or let it fall (schedule cosine) after a warm-up",
     )
@@ -59,8 +62,11 @@ def too_low(stats: TrainingStats) -> Iterator[Finding]:
         rule="rate-too-low",
         severity="ill" if ratio < LOW_RATIO / 10 else "warning",
         where="network",
-        evidence=f"a step changes the weights by {ratio:.1e} of their size; loss by thirds {begun:.4g}, {middle:.4g}, "
-        f"{ended:.4g}: " + ("still falling" if falling else "hardly moving") + f"; rate {stats.rate:g} ({stats.optimizer})",
+        evidence=f"a step changes the weights by {ratio:.1e} of their size; loss by thirds {begun:.4g}, "
+        f"{middle:.4g}, "
+        f"{ended:.4g}: "
+        + ("still falling" if falling else "hardly moving")
+        + f"; rate {stats.rate:g} ({stats.optimizer})",
         threshold=f"changes of at least {LOW_RATIO:g} while the loss can still fall; a tenth of it is ill",
         source=RATIO_SOURCE,
         advice="raise the learning rate by 10 times, or train for more epochs",

@@ -28,7 +28,9 @@ class Canvas(Protocol):
     def dot(self, at: Point, color: str) -> None:
         """A small disc."""
 
-    def text(self, at: Point, text: str, *, anchor: Anchor = "start", size: int = 11, color: str = "#444") -> None:
+    def text(
+        self, at: Point, text: str, *, anchor: Anchor = "start", size: int = 11, color: str = "#444"
+    ) -> None:
         """One line, its middle at the height of `at`."""
 
 
@@ -53,9 +55,13 @@ class SvgCanvas:
         )
 
     def dot(self, at: Point, color: str) -> None:
-        self._parts.append(f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="2" fill="{color}" fill-opacity="0.6"/>')
+        self._parts.append(
+            f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="2" fill="{color}" fill-opacity="0.6"/>'
+        )
 
-    def text(self, at: Point, text: str, *, anchor: Anchor = "start", size: int = 11, color: str = "#444") -> None:
+    def text(
+        self, at: Point, text: str, *, anchor: Anchor = "start", size: int = 11, color: str = "#444"
+    ) -> None:
         self._parts.append(
             f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" font-size="{size}" text-anchor="{anchor}" '
             f'dominant-baseline="central" fill="{color}">{escape(text)}</text>'
@@ -75,7 +81,9 @@ class PixelCanvas:
 
     def line(self, points: Sequence[Point], color: str, *, width: float = 1.5) -> None:
         if len(points) > 1:
-            self._draw.line([self._at(p) for p in points], fill=color, width=round(width * _SHARPER), joint="curve")
+            self._draw.line(
+                [self._at(p) for p in points], fill=color, width=round(width * _SHARPER), joint="curve"
+            )
 
     def box(self, at: Point, size: Point, color: str) -> None:
         self._draw.rectangle((self._at(at), self._at((at[0] + size[0], at[1] + size[1]))), fill=color)
@@ -84,9 +92,17 @@ class PixelCanvas:
         x, y = self._at(at)
         self._draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=color)
 
-    def text(self, at: Point, text: str, *, anchor: Anchor = "start", size: int = 11, color: str = "#444") -> None:
+    def text(
+        self, at: Point, text: str, *, anchor: Anchor = "start", size: int = 11, color: str = "#444"
+    ) -> None:
         font: Any = ImageFont.load_default(size * _SHARPER)
-        self._draw.text(self._at(at), text, fill=color, font=font, anchor={"start": "lm", "middle": "mm", "end": "rm"}[anchor])
+        self._draw.text(
+            self._at(at),
+            text,
+            fill=color,
+            font=font,
+            anchor={"start": "lm", "middle": "mm", "end": "rm"}[anchor],
+        )
 
     def _at(self, point: Point) -> Point:
         return ((point[0] + self._left) * _SHARPER, (point[1] + self._top) * _SHARPER)

@@ -31,7 +31,8 @@ def html_page(summary: Summary) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src '
+        "'unsafe-inline'\">"
         f"<title>{escape(summary.title)}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{escape(summary.title)}</h1>"
         f'<p class="verdict {verdict.health}">{escape(verdict.sentence())}</p>'
@@ -83,7 +84,7 @@ def _layers(layers: Sequence[LayerStats]) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
         return "".join(
-            f'<{tag}{" class=n" if i else ""}>{escape(cell)}</{tag}>' for i, cell in enumerate(cells)
+            f"<{tag}{' class=n' if i else ''}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells)
         )
 
     top = f"<tr>{line(head, 'th')}</tr>" if any(head) else ""

@@ -111,7 +111,12 @@ class Confusion:
             whole = max(int(self.counts[row].sum()), 1)
             y = _TOP + side * row
             canvas.text((left - 4, y + side / 2), self.classes[row][:12], anchor="end", size=size)
-            canvas.text((left + side * (row + 0.5), _TOP + side * count + 9), self.classes[row][:5], anchor="middle", size=size)
+            canvas.text(
+                (left + side * (row + 0.5), _TOP + side * count + 9),
+                self.classes[row][:5],
+                anchor="middle",
+                size=size,
+            )
             for column in range(count):
                 share = self.counts[row, column] / whole
                 x = left + side * column
@@ -122,7 +127,7 @@ class Confusion:
                         str(int(self.counts[row, column])),
                         anchor="middle",
                         size=size,
-                        color="white" if share > 0.5 else "#333",  # noqa: PLR2004
+                        color="white" if share > 0.5 else "#333",
                     )
         canvas.text((WIDTH - _RIGHT, HEIGHT - 8), "rows: true class; columns: answer", anchor="end", size=9)
 
@@ -203,8 +208,12 @@ def _axes(canvas: Canvas, axis: _Axis, *, along: str) -> None:
 def _legend(canvas: Canvas, names: Sequence[str]) -> None:
     shown = names[: len(COLORS)]
     for number, name in enumerate(shown):
-        x = WIDTH - _RIGHT - 96 * (len(shown) - number) if len(shown) <= 2 else _LEFT + _WIDE * number / len(shown)  # noqa: PLR2004
-        y = 14 if len(shown) <= 2 else 26  # noqa: PLR2004
+        x = (
+            WIDTH - _RIGHT - 96 * (len(shown) - number)
+            if len(shown) <= 2
+            else _LEFT + _WIDE * number / len(shown)
+        )
+        y = 14 if len(shown) <= 2 else 26
         canvas.box((x, y - 4), (8, 8), COLORS[number])
         canvas.text((x + 11, y), name[:16], size=9)
 

@@ -61,7 +61,10 @@ def _curves(stats: TrainingStats) -> list[Plot]:
         Lines(
             "Loss",
             "epoch",
-            [Series("training", epochs, [epoch.loss for epoch in stats.epochs]), Series("validation", numbers, losses)],
+            [
+                Series("training", epochs, [epoch.loss for epoch in stats.epochs]),
+                Series("validation", numbers, losses),
+            ],
         ),
         Lines(f"Validation {name}", "epoch", [Series(name, numbers, scores)]),
     ]
@@ -82,7 +85,12 @@ def _health(stats: TrainingStats) -> list[Plot]:
             log=True,
             guide=(1e-3, "1e-3: usual"),
         ),
-        Lines("ReLU units alive on a batch", "step", [Series(n, steps, each.alive) for n, each in firing], span=(0, 1)),
+        Lines(
+            "ReLU units alive on a batch",
+            "step",
+            [Series(n, steps, each.alive) for n, each in firing],
+            span=(0, 1),
+        ),
         Spans(
             "Outputs at the end: 5, 50, 95 %",
             [(n, each.deep_percentiles[-1]) for n, each in layers if each.deep_percentiles],

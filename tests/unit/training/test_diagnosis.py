@@ -65,7 +65,9 @@ def test_relus_that_die_of_the_rate_get_another_advice() -> None:
 
 
 def test_deep_sigmoids_vanish() -> None:
-    found = finding(verdict(blobs(), hidden("sigmoid", depth=9), optimizer=Sgd(rate=0.1)), "vanishing-gradients")
+    found = finding(
+        verdict(blobs(), hidden("sigmoid", depth=9), optimizer=Sgd(rate=0.1)), "vanishing-gradients"
+    )
     assert found.severity == "ill"
     assert found.where == "layer 0 (dense 6→16, sigmoid)"
 
@@ -81,7 +83,9 @@ def test_weights_begun_too_large_explode() -> None:
 def test_clipped_gradients_only_warn() -> None:
     world = waves()
     world.train[1][7] = 4000
-    found = finding(verdict(world, hidden("tanh", outputs=1), clip_norm=1.0, stats_every=1), "exploding-gradients")
+    found = finding(
+        verdict(world, hidden("tanh", outputs=1), clip_norm=1.0, stats_every=1), "exploding-gradients"
+    )
     assert found.severity == "warning"
     assert "clipped to 1" in found.evidence
 
@@ -110,7 +114,9 @@ def test_a_large_network_on_few_noisy_rows_overfits() -> None:
     world = blobs(1, rows=120)
     rng = np.random.default_rng(0)
     world.train[1][::3] = rng.integers(0, 3, len(world.train[1][::3]))
-    found = finding(verdict(world, hidden("relu", width=128), epochs=150, optimizer=Adam(rate=5e-3)), "overfitting")
+    found = finding(
+        verdict(world, hidden("relu", width=128), epochs=150, optimizer=Adam(rate=5e-3)), "overfitting"
+    )
     assert found.severity == "ill"
     assert "stop early" in found.advice
 

@@ -54,7 +54,9 @@ def waves(seed: int = 0, *, rows: int = 400, columns: int = 4) -> World:
     return split(x, ((y - y.mean()) / y.std()).astype(np.float32), "regression")
 
 
-def trainer(world: World, layers: Sequence[AnyLayer], *, loss: Loss | None = None, seed: int = 0, **settings: Any) -> Trainer:
+def trainer(
+    world: World, layers: Sequence[AnyLayer], *, loss: Loss | None = None, seed: int = 0, **settings: Any
+) -> Trainer:
     network = Network(world.train[0].shape[1], layers, seed=seed)
     chosen = loss or (MeanSquaredError() if world.task == "regression" else CrossEntropy())
     made = Trainer(
