@@ -88,7 +88,8 @@ cdef extern from "nms.h" nogil:
         float iou_threshold
         float score_threshold
         int64_t most
-    int64_t lonja_nms(const kernel_table *, const nms_request *, int64_t *)
+    int64_t lonja_nms(const kernel_table *, const nms_request *, int64_t *, float *)
+    int64_t lonja_nms_scratch(int64_t)
 
 cdef extern from "scratch.h" nogil:
     ctypedef struct scratch_spare:

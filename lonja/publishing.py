@@ -1,4 +1,4 @@
-"""From an ONNX file and a draft manifest to a token: everything is checked before anything is sent or paid.
+"""From a model file and a draft manifest to a token: everything is checked before anything is sent or paid.
 
 Enters: paths and terms. Leaves: `Published`. The order is: validate the draft, compute the CIDs, put the
 content where it shall live, register the token. A failure before the last step costs no gas.
@@ -22,8 +22,10 @@ from lonja.sign_in import decoded
 from lonja.terms import OfferTerms
 
 if TYPE_CHECKING:
+    from bare_models.reader import Container
     from lonja.client import AsyncClient
     from node.ipfs.importer import Imported, Profile
+    from node.models.manifest import ModelDraft
 
 CAR: Final = "application/vnd.ipld.car"
 _HEARD_WITHIN: Final = 10.0
@@ -82,7 +84,11 @@ def prepare(
     kind = _profile(profile)
     raw = _read(manifest)
     draft = manifests.parse_draft(raw)
-    graph = find_graph(model)
+    bare = draft.model.format == "bare"
+    graph = bare_file(model) if bare else find_graph(model)
+    container = container_of(graph) if bare else None
+    if container is not None:
+        raw = check_bare(graph, raw, draft.model, container=container)
     labels = None
     if isinstance(draft.model.labels, manifests.LabelsFile):
         text = _read(manifest.parent / draft.model.labels.file)
@@ -95,9 +101,55 @@ def prepare(
         bytes=weights.size,
         sha256=sha256,
         file=graph.relative_to(model).as_posix() if model.is_dir() else None,
+        container=container,
+        dtype="float32" if container == "raw" else None,
     )
     finished = manifests.complete(raw, weights=described, labels_cid=labels.root if labels else None)
     return Bundle(import_bytes(finished, profile=kind), labels, weights)
+
+
+def bare_file(model: Path) -> Path:
+    """The file of a bare model. Raises `UsageInvalid`."""
+    if not model.is_file():
+        raise UsageInvalid(f"{model} must be the file of a bare model: MODEL.safetensors or weights.bin")
+    return model
+
+
+def container_of(model: Path) -> Container:
+    """How a bare model's numbers lie in the file, by its name. Raises `UsageInvalid`."""
+    if model.suffix == ".safetensors":
+        return "safetensors"
+    if model.suffix == ".bin":
+        return "raw"
+    raise UsageInvalid(f"{model.name} must end in .safetensors or, for raw float32, in .bin")
+
+
+def check_bare(model: Path, raw: bytes, draft: ModelDraft, *, container: Container) -> bytes:
+    """Load a bare model as a node will, and add the layers that its file describes to a draft without them.
+
+    Raises
+    ------
+    UsageInvalid
+    """
+    from bare_models.layers import BareInvalid
+    from bare_models.network import Network
+    from bare_models.reader import read, read_layers
+
+    try:
+        if draft.layers is None and container == "raw":
+            raise UsageInvalid("model.layers is missing: a raw file does not say what its layers are")
+        layers = draft.layers or read_layers(model)
+        numbers = read(
+            model, layers, container=container, sha256=None, max_bytes=model.stat().st_size + 2**20
+        )
+        Network(layers, numbers.tensors, allow_nan=draft.allow_nan)
+    except BareInvalid as error:
+        raise UsageInvalid(f"{model.name}: {error}") from None
+    if draft.layers is not None:
+        return raw
+    members = msgspec.json.decode(raw)
+    members["model"]["layers"] = msgspec.to_builtins(layers)
+    return msgspec.json.encode(members)
 
 
 def find_graph(model: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Union
 
 import msgspec
 
-from postprocessors.specs import ClassificationOutput, RawOutput
+from postprocessors.specs import ClassificationOutput, RawOutput, RegressionOutput
 
 if TYPE_CHECKING:
     from postprocessors.base import Postprocessor
@@ -64,6 +64,7 @@ class OutputTasks:
 OUTPUTS: Final = OutputTasks(
     [
         OutputTask(ClassificationOutput, "postprocessors.classification:ClassificationPostprocessor"),
+        OutputTask(RegressionOutput, "postprocessors.regression:RegressionPostprocessor"),
         OutputTask(RawOutput, "postprocessors.raw:RawPostprocessor"),
     ]
 )

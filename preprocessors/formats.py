@@ -59,3 +59,5 @@ IMAGE_FORMATS: Final = (
     TENSOR_FORMAT,
 )
 TENSOR_FORMATS: Final = (TENSOR_FORMAT,)
+TABULAR_FORMAT: Final = Format("tabular", "json", [], "an object of named features, or a list of them")
+TABULAR_FORMATS: Final = (TABULAR_FORMAT, TENSOR_FORMAT)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Union
 
 import msgspec
 
-from preprocessors.formats import IMAGE_FORMATS, TENSOR_FORMATS, Format
-from preprocessors.specs import ImageInput, TensorInput
+from preprocessors.formats import IMAGE_FORMATS, TABULAR_FORMATS, TENSOR_FORMATS, Format
+from preprocessors.specs import ImageInput, TabularInput, TensorInput
 
 if TYPE_CHECKING:
     from preprocessors.base import Limits, Preprocessor
@@ -74,5 +74,6 @@ INPUTS: Final = InputKinds(
     [
         InputKind(ImageInput, "preprocessors.image:ImagePreprocessor", IMAGE_FORMATS),
         InputKind(TensorInput, "preprocessors.tensor:TensorPreprocessor", TENSOR_FORMATS),
+        InputKind(TabularInput, "preprocessors.tabular:TabularPreprocessor", TABULAR_FORMATS),
     ]
 )

@@ -162,6 +162,58 @@ class TensorInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     dtype: Dtype = "float32"
 
 
+class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One column of a table: a number, scaled to (x - mean) / std, or one of several `values`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    mean: Annotated[Shift, Meta(description="subtracted first")] = 0.0
+    std: Annotated[Divisor, Meta(description="divided by then")] = 1.0
+    missing: Annotated[
+        Shift | None,
+        Meta(
+            description="stands in, unscaled, where a row lacks the feature or has null; left out, an error"
+        ),
+    ] = None
+    values: Annotated[
+        Annotated[list[Annotated[str, Meta(max_length=256)] | int], Meta(min_length=2, max_length=4096)]
+        | None,
+        Meta(description="the feature is one of these, and becomes one column for each: a 1 among zeros"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.values is None:
+            return
+        if self.mean != 0 or self.std != 1:
+            raise ValueError("a feature with `values` has no `mean` and `std`")
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("a feature's `values` must differ from each other")
+
+    @property
+    def width(self) -> int:
+        """Columns that the feature takes."""
+        return 1 if self.values is None else len(self.values)
+
+
+class TabularInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="tabular"):
+    """Named features, in the order of the tensor's columns."""
+
+    features: Annotated[list[Feature], Meta(min_length=1, max_length=4096)]
+    name: Annotated[TensorName | None, Meta(description="of the graph's input; left out, its only one")] = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two `features` have the name {twice!r}")
+
+    @property
+    def width(self) -> int:
+        """Columns of all features."""
+        return sum(feature.width for feature in self.features)
+
+
 def _length_error(name: str, got: int, color: str, preset: str | None) -> str:
     channels = 1 if color == "gray" else 3
     source = f"the preset {preset!r} gives `{name}` {got} values" if preset else f"`{name}` has {got} values"

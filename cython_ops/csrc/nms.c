@@ -37,19 +37,17 @@ static int64_t nms_in(const kernel_table *tier, const nms_request *q, const nms_
     return kept;
 }
 
-int64_t lonja_nms(const kernel_table *tier, const nms_request *q, int64_t *chosen)
+int64_t lonja_nms_scratch(int64_t n) { return (n + 16) * 12; }
+
+int64_t lonja_nms(const kernel_table *tier, const nms_request *q, int64_t *chosen, float *scratch)
 {
-    const size_t n = (size_t)q->n + 16;
+    const int64_t n = q->n + 16;
     nms_memory m;
-    char *all = malloc(n * (2 * sizeof(sort_item) + sizeof(int64_t) + 5 * sizeof(float) + 2));
-    if (!all) return -1;
-    m.items = (sort_item *)all;
+    m.order = (int64_t *)scratch;
+    m.items = (sort_item *)(m.order + n);
     m.spare = m.items + n;
-    m.order = (int64_t *)(m.spare + n);
-    m.columns = (float *)(m.order + n);
+    m.columns = (float *)(m.spare + n);
     m.keep = (uint8_t *)(m.columns + 5 * n);
     m.stays = m.keep + n;
-    int64_t kept = nms_in(tier, q, &m, chosen);
-    free(all);
-    return kept;
+    return nms_in(tier, q, &m, chosen);
 }

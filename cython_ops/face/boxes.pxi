@@ -28,6 +28,9 @@ def iou(a, b):
     return out
 
 
+cdef scratch_spare NMS_SPARE
+
+
 def nms(boxes, scores, *, double iou_threshold, double score_threshold=float("-inf"), classes=None, max_output=None):
     """Greedy non-maximum suppression.
 
@@ -75,8 +78,10 @@ def nms(boxes, scores, *, double iou_threshold, double score_threshold=float("-i
     cdef cnp.ndarray chosen = _new(1, q.n, 0, cnp.NPY_INT64)
     cdef int64_t *into = <int64_t *>cnp.PyArray_DATA(chosen)
     cdef int64_t kept
-    with nogil:
-        kept = lonja_nms(K, &q, into)
-    if kept < 0:
+    cdef float *scratch = scratch_take(&NMS_SPARE, lonja_nms_scratch(q.n))
+    if scratch == NULL:
         raise MemoryError
+    with nogil:
+        kept = lonja_nms(K, &q, into, scratch)
+    scratch_give(&NMS_SPARE, scratch)
     return (<object>chosen)[:kept].copy()

@@ -17,11 +17,13 @@ COMMANDS: Final[dict[str, str]] = {
     "devnet": "A chain, the contract and a node, left running for development.",
     "serve": "Run a node, with settings from the environment and .env.",
     "publish": "Publish a model: content to IPFS, token on chain.",
+    "convert": "Convert a dense network between ONNX and the bare format.",
     "buy": "Buy a license.",
     "grant": "Give a license of your own model.",
     "revoke": "Take a license of your own model back.",
     "models": "List the models that a node serves.",
     "infer": "Run a model on a picture, JSON or a URL.",
+    "train": "Train a network on a table, with a health verdict.",
     "keys": "Key files.",
     "store": "The node's content store.",
 }

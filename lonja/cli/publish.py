@@ -52,7 +52,8 @@ def command(
     to: str,
     profile: str,
 ) -> None:
-    """Publish MODEL, an ONNX file or a folder with one and its external data.
+    """Publish MODEL: an ONNX file or a folder with one and its external data; a bare model's file
+    (.safetensors, or .bin for raw float32).
 
     The manifest is checked and all CIDs are known before anything is sent; the token is registered last,
     so a failure before that costs no gas.

@@ -164,7 +164,10 @@ class SyncCatalogue:
         )
         labels = model.labels
         return KnownModel(
-            entry, () if labels is None or isinstance(labels, list) else (Cid.parse(labels.cid),)
+            entry,
+            () if labels is None or isinstance(labels, list) else (Cid.parse(labels.cid),),
+            # Only of the first revision its id says how old the claim on the weights is.
+            None if token.revision == 1 else await self.registry.total(),
         )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
 import msgspec
 from msgspec import Meta
 
+from bare_models.layers import BareInvalid, Layers, check, needs
 from node.cid import Cid, CidInvalid
 from node.errors import ManifestInvalid
 from node.models.manifest_errors import explain
@@ -24,11 +25,11 @@ from postprocessors.registry import OUTPUTS, OutputTasks
 from preprocessors.registry import INPUTS, InputKinds
 
 if TYPE_CHECKING:
-    from postprocessors.specs import ClassificationOutput, RawOutput
-    from preprocessors.specs import ImageInput, TensorInput
+    from postprocessors.specs import ClassificationOutput, RawOutput, RegressionOutput
+    from preprocessors.specs import ImageInput, TabularInput, TensorInput
 
-    InputSpec = ImageInput | TensorInput
-    OutputSpec = ClassificationOutput | RawOutput
+    InputSpec = ImageInput | TensorInput | TabularInput
+    OutputSpec = ClassificationOutput | RegressionOutput | RawOutput
 else:
     InputSpec = INPUTS.union
     OutputSpec = OUTPUTS.union
@@ -51,6 +52,8 @@ ModelType = Annotated[
     str, Meta(pattern=rf"^[a-z][a-z0-9_]{{0,63}}{_END}", description="e.g. image_classification; for people")
 ]
 Label = Annotated[str, Meta(max_length=512)]
+_LAYERS: Final = "of a bare model, first to last"
+_ALLOW_NAN: Final = "whether a bare model's numbers may be NaN or infinite"
 RelativePath = Annotated[
     str, Meta(min_length=1, max_length=1024, description="a path inside the folder, parts separated by /")
 ]
@@ -68,6 +71,11 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoding: Annotated[Literal["plain"], Meta(description="how the file is stored; plain is as it is")] = (
         "plain"
     )
+    container: Annotated[
+        Literal["safetensors", "raw"] | None,
+        Meta(description="how the numbers of a bare model lie in the file"),
+    ] = None
+    dtype: Annotated[Literal["float32"] | None, Meta(description="of the numbers of a raw file")] = None
     file: Annotated[
         RelativePath | None,
         Meta(description="the model file where `cid` names a folder (a graph with external data)"),
@@ -103,10 +111,18 @@ class ModelDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     schema: Literal[1]
     model_id: ModelId
     model_type: ModelType
-    format: Literal["onnx"]
+    format: Literal["onnx", "bare"]
     input: InputSpec
     output: OutputSpec
     labels: Annotated[list[Label], Meta(min_length=1, max_length=MAX_LABELS)] | LabelsFile | None = None
+    layers: Annotated[Layers | None, Meta(description=_LAYERS)] = None
+    allow_nan: Annotated[bool, Meta(description=_ALLOW_NAN)] = False
+
+    def __post_init__(self) -> None:
+        if self.format == "bare" and self.layers is not None:
+            _check_layers(self.layers)
+        elif self.format != "bare" and (self.layers is not None or self.allow_nan):
+            raise ValueError("`layers` and `allow_nan` belong to the format `bare`")
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,11 +131,19 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     schema: Literal[1]
     model_id: ModelId
     model_type: ModelType
-    format: Literal["onnx"]
+    format: Literal["onnx", "bare"]
     weights: Weights
     input: InputSpec
     output: OutputSpec
     labels: Annotated[list[Label], Meta(min_length=1, max_length=MAX_LABELS)] | LabelsRef | None = None
+    layers: Annotated[Layers | None, Meta(description=_LAYERS)] = None
+    allow_nan: Annotated[bool, Meta(description=_ALLOW_NAN)] = False
+
+    def __post_init__(self) -> None:
+        if self.format == "bare":
+            _check_bare(self.weights, self.layers)
+        elif self.layers is not None or self.allow_nan or self.weights.container is not None:
+            raise ValueError("`layers`, `allow_nan` and `weights.container` belong to the format `bare`")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,8 +204,9 @@ def complete(raw: bytes, *, weights: Weights, labels_cid: Cid | None = None) -> 
             raise ManifestInvalid(f"model.labels: the CID of {draft.model.labels.file!r} is needed")
         model["labels"] = {"cid": str(labels_cid)}
     model["weights"] = msgspec.to_builtins(weights)
-    if weights.file is None:
-        del model["weights"]["file"]
+    for member in ("container", "dtype", "file"):
+        if model["weights"][member] is None:
+            del model["weights"][member]
     finished = msgspec.json.format(msgspec.json.encode({**members, "model": model}), indent=2) + b"\n"
     parse(finished)
     return finished
@@ -264,6 +289,27 @@ def _check_cid(text: str) -> None:
         Cid.parse(text)
     except CidInvalid as error:
         raise ValueError(f"`cid` is not a CID that this node accepts: {error}") from None
+
+
+def _check_layers(layers: Layers) -> None:
+    try:
+        check(layers)
+    except BareInvalid as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_bare(weights: Weights, layers: Layers | None) -> None:
+    """The numbers that the layers need must fit into the file, before anything is fetched."""
+    if layers is None:
+        raise ValueError("`layers` is needed for the format `bare`")
+    _check_layers(layers)
+    if weights.container is None or weights.file is not None:
+        raise ValueError("`weights` of a bare model has `container` and no `file`")
+    if weights.container == "raw" and weights.dtype is None:
+        raise ValueError("`weights.dtype` is needed for a raw file: 'float32'")
+    size = sum(need.nbytes for need in needs(layers))
+    if weights.bytes < size or (weights.container == "raw" and weights.bytes != size):
+        raise ValueError(f"`layers` take {size} bytes of numbers, but `weights.bytes` is {weights.bytes}")
 
 
 def _check_path(text: str) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import msgspec
 
 from node.runtime.backend import Backend, Refused, TensorInfo
-from postprocessors.specs import ClassificationOutput, RawOutput
-from preprocessors.specs import ImageInput, TensorInput
+from postprocessors.specs import ClassificationOutput, RawOutput, RegressionOutput
+from preprocessors.specs import ImageInput, TabularInput, TensorInput
 
 
 def check(
@@ -24,17 +24,36 @@ def check(
     Refused
         With the code `model_invalid`.
     """
-    if isinstance(input_spec, ImageInput):
-        picture = input_spec.picture()
-        _check_input(backend.input, input_spec.name, picture.shape, picture.dtype)
-    elif isinstance(input_spec, TensorInput):
-        _check_input(backend.input, input_spec.name, tuple(input_spec.shape), input_spec.dtype)
+    row, dtype = rows(input_spec)
+    if row is not None:
+        _check_input(backend.input, getattr(input_spec, "name", None), row, dtype)
     if isinstance(output_spec, ClassificationOutput):
         output = _output(backend.outputs, output_spec.name)
         _check_classes(output, labels)
+    elif isinstance(output_spec, RegressionOutput):
+        _check_targets(_output(backend.outputs, output_spec.name), len(output_spec.targets or labels or [""]))
     elif isinstance(output_spec, RawOutput):
         for name in output_spec.names or ():
             _output(backend.outputs, name)
+
+
+def rows(input_spec: msgspec.Struct) -> tuple[tuple[int | None, ...] | None, str]:
+    """Shape (None where the kind is not known) and type of one row that an input gives."""
+    if isinstance(input_spec, ImageInput):
+        picture = input_spec.picture()
+        return picture.shape, picture.dtype
+    if isinstance(input_spec, TensorInput):
+        return tuple(input_spec.shape), input_spec.dtype
+    if isinstance(input_spec, TabularInput):
+        return (input_spec.width,), "float32"
+    return None, "float32"
+
+
+def output_name(output_spec: msgspec.Struct) -> str | None:
+    """The name that a manifest gives to the model's first or only output."""
+    if isinstance(output_spec, RawOutput):
+        return output_spec.names[0] if output_spec.names else None
+    return getattr(output_spec, "name", None)
 
 
 def _check_input(graph: TensorInfo, name: str | None, row: Sequence[int | None], dtype: str) -> None:
@@ -62,6 +81,12 @@ def _check_classes(output: TensorInfo, labels: list[str] | None) -> None:
     classes = output.shape[-1] if output.shape else None
     if labels is not None and classes is not None and classes != len(labels):
         raise _invalid(f"the manifest has {len(labels)} labels, the graph's output is {output}")
+
+
+def _check_targets(output: TensorInfo, targets: int) -> None:
+    values = output.shape[-1] if len(output.shape) > 1 else 1
+    if values is not None and values != targets:
+        raise _invalid(f"the manifest's regression has {targets} targets, the graph's output is {output}")
 
 
 def _output(outputs: tuple[TensorInfo, ...], name: str | None) -> TensorInfo:

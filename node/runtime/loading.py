@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from node.runtime import agreement, onnx_backend
+from node.runtime import agreement, bare_backend, onnx_backend
 from node.runtime.backend import Backend, Refused, Stop
 from node.runtime.pipeline import Pipeline
 from node.runtime.plan import LoadPlan
@@ -41,9 +41,7 @@ def load(plan: LoadPlan, *, began: float) -> tuple[Pipeline, LoadReport]:
         model: Any = msgspec.json.decode(plan.model, type=_Model)
     except msgspec.ValidationError as error:
         raise Refused("model_invalid", f"manifest: {error}") from None
-    backend = onnx_backend.load(
-        Path(plan.weights_path), plan.weights_file, threads=plan.threads, max_bytes=plan.memory_bytes
-    )
+    backend = _backend(plan, model)
     agreement.check(backend, input_spec=model.input, output_spec=model.output, labels=plan.labels)
     limits = Limits(max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
     pipeline = Pipeline(
@@ -61,6 +59,30 @@ def load(plan: LoadPlan, *, began: float) -> tuple[Pipeline, LoadReport]:
         warmup_ms=warmup_ms,
     )
     return pipeline, report
+
+
+def _backend(plan: LoadPlan, model: Any) -> Backend:
+    weights = Path(plan.weights_path)
+    if model.format == "onnx":
+        return onnx_backend.load(
+            weights, plan.weights_file, threads=plan.threads, max_bytes=plan.memory_bytes
+        )
+    if model.format != "bare":
+        raise Refused("model_invalid", f"manifest: this node serves no models of format {model.format!r}")
+    try:
+        spec = msgspec.json.decode(plan.model, type=bare_backend.BareSpec)
+    except msgspec.ValidationError as error:
+        raise Refused("model_invalid", f"manifest: {error}") from None
+    row, dtype = agreement.rows(model.input)
+    return bare_backend.load(
+        weights,
+        spec,
+        row=row,
+        dtype=dtype,
+        names=(getattr(model.input, "name", None), agreement.output_name(model.output)),
+        threads=plan.threads,
+        max_bytes=plan.memory_bytes,
+    )
 
 
 def _warm_up(backend: Backend) -> float:

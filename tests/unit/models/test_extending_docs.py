@@ -51,13 +51,13 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[InputKi
     folder = tmp_path_factory.mktemp("extending")
     before = set(sys.modules)
     shares = module("preprocessors/byte_shares.py", folder)
-    regression = module("postprocessors/regression.py", folder)
+    measurement = module("postprocessors/measurement.py", folder)
     yield (
         INPUTS.extended(registration("InputKind", {**vars(shares), "InputKind": InputKind})),
-        OUTPUTS.extended(registration("OutputTask", {**vars(regression), "OutputTask": OutputTask})),
+        OUTPUTS.extended(registration("OutputTask", {**vars(measurement), "OutputTask": OutputTask})),
     )
     for name in set(sys.modules) - before:
-        if name in {"preprocessors.byte_shares", "postprocessors.regression"}:
+        if name in {"preprocessors.byte_shares", "postprocessors.measurement"}:
             del sys.modules[name]
 
 

@@ -23,8 +23,16 @@ SECTIONS = {
     "Weights": "`model.weights`",
     "LabelsRef": "`model.labels` in a file",
     "ImageInput": "`model.input` of kind `image`",
+    "DenseLayer": "`model.layers` of kind `dense`",
+    "ActivationLayer": "`model.layers` of kind `activation`",
+    "BatchNormLayer": "`model.layers` of kind `batch_norm`",
+    "DropoutLayer": "`model.layers` of kind `dropout`",
     "TensorInput": "`model.input` of kind `tensor`",
+    "TabularInput": "`model.input` of kind `tabular`",
+    "Feature": "`model.input.features` of kind `tabular`",
     "ClassificationOutput": "`model.output` of task `classification`",
+    "RegressionOutput": "`model.output` of task `regression`",
+    "Target": "`model.output.targets` of task `regression`",
     "RawOutput": "`model.output` of task `raw`",
 }
 
