@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from lonja.errors import NodeUnreachable, ShuttingDown
@@ -90,16 +92,17 @@ async def test_sigterm_finishes_what_runs_takes_nothing_new_and_exits_with_0(
 
         await eventually(running, within=10)
         with Watched(descendants(node.pid)) as family:
-            node.process._process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
+            os.kill(node.pid, signal.SIGTERM)
 
-            async def refused() -> bool:
+            async def draining() -> bool:
                 try:
-                    await licensee.infer("counter", tensor=[[1]])
-                except (NodeUnreachable, ShuttingDown):
+                    return (await node.get("/health/ready"))[0] == 503
+                except aiohttp.ClientConnectionError:
                     return True
-                return False
 
-            await eventually(refused, within=10)
+            await eventually(draining, within=10)
+            with pytest.raises((ShuttingDown, NodeUnreachable)):
+                await licensee.infer("counter", tensor=[[1]])
             assert not asking.done()
             assert numbers_of((await asking).predictions) == [1_500_000]
             assert await node.process.wait() == 0
