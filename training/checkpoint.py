@@ -50,9 +50,7 @@ def save(trainer: Trainer, path: Path) -> None:
         stale=trainer.stale,
         best_loss=None if trainer.stats.best_epoch is None else trainer.best_loss,
         # generator states are integers of 128 bits, which only the standard library's JSON keeps
-        random=json.dumps(
-            [trainer.batches.rng.bit_generator.state, trainer.network.rng.bit_generator.state]
-        ),
+        random=json.dumps([trainer.batches.rng.bit_generator.state, trainer.network.rng.bit_generator.state]),
         stats=trainer.stats,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +127,9 @@ def _fingerprint(trainer: Trainer) -> dict[str, str]:
     }
     marks = {name: _digest(json.dumps(value).encode()) for name, value in told.items()}
     rows = [trainer.train] if trainer.validation is None else [trainer.train, trainer.validation]
-    marks["data"] = _digest(*(np.ascontiguousarray(part).data for each in rows for part in (each.x, each.targets)))
+    marks["data"] = _digest(
+        *(np.ascontiguousarray(part).data for each in rows for part in (each.x, each.targets))
+    )
     return marks
 
 

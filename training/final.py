@@ -80,7 +80,7 @@ def count_dead(network: Network, layers: list[LayerStats], x: Array) -> None:
         bound = network.bound(len(part))
         bound.infer(part)
         for index, counts in firing.items():
-            counts += np.count_nonzero(bound.bound[index].output > 0, axis=0)
+            np.add(counts, np.count_nonzero(bound.bound[index].output > 0, axis=0), out=counts)
     for layer in layers:
         if (counted := firing.get(layer.index)) is not None:
             layer.dead = int((counted == 0).sum())

@@ -61,7 +61,8 @@ class CrossEntropy:
         if self.weights is not None:
             np.multiply(out, targets.sum(axis=1, keepdims=True), out=out)
         np.subtract(out, targets, out=out)
-        return np.multiply(out, out.dtype.type(1 / len(out)), out=out)
+        np.multiply(out, out.dtype.type(1 / len(out)), out=out)
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class BinaryCrossEntropy:
     def gradient(self, outputs: Array, targets: Array, *, ops: Ops, out: Array) -> Array:
         ops.activate(outputs, activation="sigmoid", out=out)
         np.subtract(out, targets, out=out)
-        return np.multiply(out, out.dtype.type(1 / out.size), out=out)
+        np.multiply(out, out.dtype.type(1 / out.size), out=out)
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ class MeanSquaredError:
 
     def gradient(self, outputs: Array, targets: Array, *, ops: Ops, out: Array) -> Array:  # noqa: ARG002
         np.subtract(outputs, targets, out=out)
-        return np.multiply(out, out.dtype.type(2 / out.size), out=out)
+        np.multiply(out, out.dtype.type(2 / out.size), out=out)
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ class Huber:
     def gradient(self, outputs: Array, targets: Array, *, ops: Ops, out: Array) -> Array:  # noqa: ARG002
         np.subtract(outputs, targets, out=out)
         np.clip(out, -self.delta, self.delta, out=out)
-        return np.multiply(out, out.dtype.type(1 / out.size), out=out)
+        np.multiply(out, out.dtype.type(1 / out.size), out=out)
+        return out
 
 
 def _numbers(targets: Array, outputs: int, dtype: np.dtype[np.generic], name: str) -> Array:

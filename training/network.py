@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from training.errors import PlanInvalid
 from training.layers import Activate, AnyLayer, Bound, Dense, Slot
-from training.layers.base import Shapes
+from training.layers.base import FloatDtype, Shapes
 from training.ops import Array, ops_for
 
 INFER_ROWS: Final = 1024
@@ -57,7 +57,7 @@ class Pass:
         return x
 
     def backprop(self, grad: Array) -> Array:
-        """From the gradient by the last `forward`'s answer to all parameters' gradients; overwrites `grad`."""
+        """From the gradient by the last answer to all parameters' gradients; overwrites `grad`."""
         for layer in self._backprops:
             grad = layer(grad)
         return grad
@@ -90,7 +90,7 @@ class Network:
     ) -> None:
         self.widths = _checked(inputs, layers)
         self.layers: tuple[AnyLayer, ...] = tuple(layers)
-        self.dtype = np.dtype(dtype)
+        self.dtype: FloatDtype = np.dtype(dtype)
         ops = ops_for(self.dtype)
         first, second = np.random.SeedSequence(seed).spawn(2)
         self.rng = np.random.default_rng(second)
@@ -171,7 +171,7 @@ def _checked(inputs: int, layers: Sequence[AnyLayer]) -> tuple[int, ...]:
 
 
 def _flat(
-    layers: Sequence[Shapes], dtype: np.dtype[np.float32] | np.dtype[np.float64]
+    layers: Sequence[Shapes], dtype: FloatDtype
 ) -> tuple[Array, list[Mapping[str, Array]], tuple[Span, ...]]:
     """One zeroed array with a view for each shape, each view beginning at a multiple of 64 bytes."""
     step = _LINE // dtype.itemsize
@@ -190,7 +190,7 @@ def _flat(
     return flat, views, tuple(Span(start, stop) for start, stop in pairwise(starts))
 
 
-def _aligned(size: int, dtype: np.dtype[np.float32] | np.dtype[np.float64]) -> Array:
+def _aligned(size: int, dtype: FloatDtype) -> Array:
     """Zeros beginning at a multiple of 64 bytes, which NumPy does not promise."""
     raw = np.zeros(size * dtype.itemsize + _LINE, np.uint8)
     offset = -raw.ctypes.data % _LINE

@@ -90,7 +90,9 @@ class _Bound:
 
     __slots__ = ("_counted", "_kernel", "_settings", "memory")
 
-    def __init__(self, kernel: object, memory: tuple[Array, ...], settings: dict[str, float], *, counted: bool):
+    def __init__(
+        self, kernel: object, memory: tuple[Array, ...], settings: dict[str, float], *, counted: bool
+    ):
         self._kernel = kernel
         self.memory = memory
         self._settings = settings

@@ -1,8 +1,8 @@
 """Fills `TrainingStats` while a network trains, for about 2 % of its time.
 
 A light sample (every `every` steps) takes loss, gradient norms and alive units: reductions over arrays that
-are in the cache. A deep one (every 20th of these, and the first) adds update ratios and, over a strided part of
-the outputs, percentiles and saturation.
+are in the cache. A deep one (every 20th of these, in a short training oftener: about ten in
+all) adds update ratios and, over a strided part of the outputs, percentiles and saturation.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from training.ops import Array
 from training.stats import LayerStats, Task, TrainingStats
 
 DEEP: Final = 20
+_FEWEST_DEEP: Final = 10
 _LOOKED_AT: Final = 512
 TANH_SATURATED: Final = 0.97
 SIGMOID_SATURATED: Final = 0.015  # 0.97 of tanh: sigmoid(x) = (1 + tanh(x / 2)) / 2
@@ -30,12 +31,15 @@ class Recorder:
     Parameters
     ----------
     every : steps between light samples.
+    steps : of the whole training.
     stats : those to go on with, of a checkpoint.
     """
 
-    def __init__(self, network: Network, *, task: Task, every: int, stats: TrainingStats | None = None) -> None:
+    def __init__(
+        self, network: Network, *, task: Task, every: int, steps: int, stats: TrainingStats | None = None
+    ) -> None:
         self.stats = stats or TrainingStats(task=task, layers=layer_stats(network))
-        self.every = every
+        self.deep_every = every * max(1, min(DEEP, steps // (_FEWEST_DEEP * every)))
         self._network = network
         self._before = np.empty_like(network.values)
         self._spans = [
@@ -62,7 +66,7 @@ class Recorder:
             kept.append(norm)
         for index, alive, highest in self._firing:
             np.maximum.reduce(bound.bound[index].output, axis=0, out=highest)
-            alive.append(np.count_nonzero(highest) / len(highest))
+            alive.append(int(np.count_nonzero(highest)) / len(highest))
         stats.steps.append(step)
         stats.loss.append(loss)
         stats.rates.append(rate)

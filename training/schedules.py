@@ -55,7 +55,7 @@ class Schedule:
             case "linear":
                 return 1 - (1 - self.floor) * done
             case "exponential":
-                return self.floor**done
+                return float(self.floor**done)
             case "step":
                 return float(self.factor ** min(int(done * self.stages), self.stages - 1))
             case "constant":

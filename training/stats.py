@@ -1,4 +1,4 @@
-"""What is known of a training's health: plain numbers, written while it runs, kept in checkpoints and reports.
+"""What is known of a training's health: numbers, written while it runs, kept in checkpoints and reports.
 
 Numbers are sampled every few steps (`Recorder`), once an epoch, and once at the end (`training.final`).
 `training.diagnosis.diagnose` reads them. All numbers here are finite: the first that is not ends the training
@@ -46,7 +46,7 @@ class LayerStats(msgspec.Struct, kw_only=True):
 
 
 class EpochStats(msgspec.Struct, kw_only=True, frozen=True):
-    """One pass over the training rows. `loss` is the mean of the sampled batches; score as in `FinalStats`."""
+    """One pass over the training rows. `loss` is the mean of the sampled batches; the score is `FinalStats`'."""
 
     epoch: int
     step: int

@@ -22,7 +22,7 @@ from training.losses import Loss
 from training.network import Network
 from training.ops import Array, ops_for
 from training.optimizers import Adam, Optimizer
-from training.recorder import DEEP, Recorder
+from training.recorder import Recorder
 from training.schedules import Schedule
 from training.stats import EpochStats, Task, TrainingStats
 
@@ -132,8 +132,8 @@ class Trainer:
         self.validation = self._prepared(*validation, what="validation") if validation is not None else None
         self.batches = Batches(self.train, batch=settings.batch, seed=settings.seed)
         self.optimizer = settings.optimizer.bind(network.values, ops_for(network.dtype))
-        self.recorder = Recorder(network, task=task, every=settings.stats_every)
         self.steps = settings.epochs * len(self.batches.views)
+        self.recorder = Recorder(network, task=task, every=settings.stats_every, steps=self.steps)
         self.step = self.epoch = self.stale = 0
         self.best_loss = math.inf
         self.best = (network.values.copy(), network.state.copy())
@@ -152,7 +152,9 @@ class Trainer:
     def continue_with(self, stats: TrainingStats) -> None:
         """Take over a checkpoint's statistics."""
         stats.steps_planned = self.steps
-        self.recorder = Recorder(self.network, task=self.task, every=self.settings.stats_every, stats=stats)
+        self.recorder = Recorder(
+            self.network, task=self.task, every=self.settings.stats_every, steps=self.steps, stats=stats
+        )
 
     def fit(self, on_progress: Callable[[Progress], None] | None = None) -> TrainingStats:
         """Train to the end, or until the loss is not finite or, with `patience`, gets no better."""
@@ -188,6 +190,7 @@ class Trainer:
         network, loss, settings, optimizer = self.network, self.loss, self.settings, self.optimizer
         values, grads, ops = network.values, network.grads, ops_for(network.dtype)
         recorder, every, clip = self.recorder, settings.stats_every, settings.clip_norm
+        deep_every = recorder.deep_every
         share, rate, steps = settings.schedule.share, settings.optimizer.rate, self.steps
         spare = np.empty((settings.batch, network.outputs), network.dtype)
         last_told = perf_counter()
@@ -204,7 +207,7 @@ class Trainer:
                 return
             if clip is not None:
                 _clip(grads, clip)
-            if step % (every * DEEP) == 0:
+            if step % deep_every == 0:
                 recorder.deep(
                     bound,
                     step=step,

@@ -173,6 +173,7 @@ async def _tell(story: Story, world: World, making: Awaitable[tuple[DemoModel, f
             f"a network has learned to read digits from fonts: {model.accuracy:.1%} right on new pictures",
             seconds,
         )
+        click.echo(click.style(f"        its health verdict: {model.verdict.sentence()}", dim=True))
         token_id = await _publish(story, publisher, model)
         await _refused(story, stranger, model)
         answer = await _license_and_infer(story, licensee, model, token_id)

@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, str]] = {
     "revoke": "Take a license of your own model back.",
     "models": "List the models that a node serves.",
     "infer": "Run a model on a picture, JSON or a URL.",
+    "train": "Train a network on a table, with a health verdict.",
     "keys": "Key files.",
     "store": "The node's content store.",
 }

@@ -1,4 +1,4 @@
-"""A small real classifier, made here in a few seconds: digits drawn from fonts, learned by an MLP.
+"""A small real classifier, made here in a few seconds: digits drawn from fonts, learned by our own engine.
 
 Enters: a folder and a seed. Leaves in it what a publisher would bring: `digits.onnx`, a draft
 `metadata.json` and a picture to try. Nothing is downloaded; the fonts are those inside Pillow.
@@ -18,6 +18,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from training.chain import links
+from training.diagnosis import Verdict, diagnose
+from training.layers import Dense
+from training.losses import CrossEntropy
+from training.network import Network
+from training.onnx_export import onnx_bytes
+from training.optimizers import Adam
+from training.profile import profile
+from training.schedules import Schedule
+from training.trainer import Settings, Trainer
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -41,6 +52,7 @@ class DemoModel:
     Attributes
     ----------
     accuracy : share of held-out pictures that are classified right.
+    verdict : on the network's health.
     """
 
     onnx: Path
@@ -48,24 +60,7 @@ class DemoModel:
     picture: Path
     label: str
     accuracy: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Network:
-    """Weights [in, out] of a dense network with one hidden layer."""
-
-    hidden: Floats
-    hidden_bias: Floats
-    out: Floats
-    out_bias: Floats
-
-    @property
-    def parameters(self) -> tuple[Floats, ...]:
-        return (self.hidden, self.hidden_bias, self.out, self.out_bias)
-
-    def logits(self, rows: Floats) -> Floats:
-        result: Floats = np.maximum(rows @ self.hidden + self.hidden_bias, 0) @ self.out + self.out_bias
-        return result
+    verdict: Verdict
 
 
 def build(folder: Path, *, seed: int = 7) -> DemoModel:
@@ -74,14 +69,20 @@ def build(folder: Path, *, seed: int = 7) -> DemoModel:
     rng = np.random.default_rng(seed)
     pictures, classes = draw_digits(TRAIN_COUNT + HELD_OUT_COUNT, rng=rng)
     rows: Floats = np.divide(pictures.reshape(len(pictures), -1), np.float32(255), dtype=np.float32)
-    network = _train(rows[:TRAIN_COUNT], classes[:TRAIN_COUNT], rng=rng)
-    held_out = network.logits(rows[TRAIN_COUNT:]).argmax(axis=1)
-    accuracy = float((held_out == classes[TRAIN_COUNT:]).mean())
+    parts = (slice(TRAIN_COUNT), slice(TRAIN_COUNT, None))
+    train, held_out = ((rows[part], classes[part]) for part in parts)
+    trainer = _trained(train, held_out, seed=seed)
+    accuracy = float((trainer.network.predict(held_out[0]).argmax(axis=1) == held_out[1]).mean())
     sample = _sample()
     model = DemoModel(
-        folder / "digits.onnx", folder / "metadata.json", folder / "seven.png", LABELS[_SAMPLE], accuracy
+        folder / "digits.onnx",
+        folder / "metadata.json",
+        folder / "seven.png",
+        LABELS[_SAMPLE],
+        accuracy,
+        diagnose(trainer.stats),
     )
-    model.onnx.write_bytes(_onnx(network))
+    model.onnx.write_bytes(onnx_bytes(links(trainer.network), output="logits", input_shape=(1, SIDE, SIDE)))
     model.picture.write_bytes(sample)
     model.metadata.write_bytes(_metadata(accuracy, sample))
     return model
@@ -140,72 +141,22 @@ def _distorted(glyph: Image.Image, rng: np.random.Generator) -> Pixels:
     return np.asarray(bigger.reduce(2).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7))))
 
 
-def _train(rows: Floats, classes: npt.NDArray[np.int64], *, rng: np.random.Generator) -> _Network:
-    """Cross-entropy, Adam (Kingma and Ba 2015), the rate falling as a cosine; weights by He et al. 2015."""
-    network = _Network(
-        rng.normal(0, np.sqrt(2 / rows.shape[1]), (rows.shape[1], HIDDEN)).astype(np.float32),
-        np.zeros(HIDDEN, np.float32),
-        rng.normal(0, np.sqrt(2 / HIDDEN), (HIDDEN, 10)).astype(np.float32),
-        np.zeros(10, np.float32),
+def _trained(
+    train: tuple[Floats, npt.NDArray[np.int64]], held_out: tuple[Floats, npt.NDArray[np.int64]], *, seed: int
+) -> Trainer:
+    """One hidden layer; Adam, the rate falling as a cosine."""
+    trainer = Trainer(
+        Network(train[0].shape[1], [Dense(HIDDEN, "relu"), Dense(len(LABELS))], seed=seed),
+        CrossEntropy(),
+        Settings(
+            epochs=EPOCHS, batch=BATCH, optimizer=Adam(rate=0.002), schedule=Schedule("cosine"), seed=seed
+        ),
+        train=train,
+        validation=held_out,
     )
-    means = [np.zeros_like(parameter) for parameter in network.parameters]
-    squares = [np.zeros_like(parameter) for parameter in network.parameters]
-    steps = EPOCHS * len(rows) // BATCH
-    order = np.concatenate([rng.permutation(len(rows)) for _ in range(EPOCHS)]).reshape(steps, BATCH)
-    for step, batch in enumerate(order, start=1):
-        rate = 0.002 * 0.5 * (1 + np.cos(np.pi * step / steps))
-        gradients = _gradients(network, rows[batch], classes[batch])
-        for each in zip(network.parameters, means, squares, gradients, strict=True):
-            _adam(*each, rate=rate, step=step)
-    return network
-
-
-def _adam(weight: Floats, mean: Floats, square: Floats, gradient: Floats, *, rate: float, step: int) -> None:
-    """One step, in place."""
-    mean += 0.1 * (gradient - mean)
-    square += 0.001 * (gradient * gradient - square)
-    corrected = np.sqrt(square / (1 - 0.999**step)) + 1e-8
-    weight -= (rate / (1 - 0.9**step)) * mean / corrected
-
-
-def _gradients(network: _Network, rows: Floats, classes: npt.NDArray[np.int64]) -> tuple[Floats, ...]:
-    """Gradients of the mean cross-entropy, in the order of `parameters`."""
-    active = np.maximum(rows @ network.hidden + network.hidden_bias, 0)
-    logits = active @ network.out + network.out_bias
-    error = np.exp(logits - logits.max(axis=1, keepdims=True))
-    error /= error.sum(axis=1, keepdims=True)
-    error[np.arange(len(rows)), classes] -= 1
-    error /= len(rows)
-    back = (error @ network.out.T) * (active > 0)
-    return (rows.T @ back, back.sum(axis=0), active.T @ error, error.sum(axis=0))
-
-
-def _onnx(network: _Network) -> bytes:
-    """The graph: `input` float [n, 1, 28, 28] -> `logits` float [n, 10]; opset 17."""
-    import onnx  # half a second that only an export costs
-    from onnx import TensorProto, helper, numpy_helper
-
-    names = ("hidden.weight", "hidden.bias", "out.weight", "out.bias")
-    graph = helper.make_graph(
-        [
-            helper.make_node("Flatten", ["input"], ["pixels"]),
-            helper.make_node("Gemm", ["pixels", names[0], names[1]], ["mixed"]),
-            helper.make_node("Relu", ["mixed"], ["active"]),
-            helper.make_node("Gemm", ["active", names[2], names[3]], ["logits"]),
-        ],
-        "digits",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 1, SIDE, SIDE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])],
-        [
-            numpy_helper.from_array(values, name)
-            for name, values in zip(names, network.parameters, strict=True)
-        ],
-    )
-    model = helper.make_model(
-        graph, producer_name="lonja", opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    trainer.stats.data = profile(train, held_out, classes=LABELS)
+    trainer.fit()
+    return trainer
 
 
 def _sample() -> bytes:

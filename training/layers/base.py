@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from training.ops import Activation, Array, Ops
 
-Shapes = Mapping[str, tuple[int, ...]]
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+FloatDtype: TypeAlias = np.dtype[Any]
+"""float32 or float64: `ops_for` refuses others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Slot:
     grads: Mapping[str, Array]
     state: Mapping[str, Array]
     ops: Ops
-    dtype: np.dtype[np.float32] | np.dtype[np.float64]
+    dtype: FloatDtype
     rng: np.random.Generator
     passes_back: bool
 

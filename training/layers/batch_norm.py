@@ -70,6 +70,7 @@ class BatchNorm:
             np.multiply(scaled, grad_gain / slot.dtype.type(rows), out=spare)
             np.subtract(grad, spare, out=grad)
             np.subtract(grad, grad_shift / slot.dtype.type(rows), out=grad)
-            return np.multiply(grad, gain * inverse, out=grad)
+            np.multiply(grad, gain * inverse, out=grad)
+            return grad
 
         return Bound(forward, infer, backprop, y)
