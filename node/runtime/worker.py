@@ -52,7 +52,7 @@ def main(data: socket.socket, control: socket.socket) -> int:
         return 0
     watch = Watch(control)
     watch.start()
-    missing += sandbox.tighten()
+    missing += sandbox.tighten(threads=pipeline.starts_threads)
     data.sendall(protocol.frame(protocol.Loaded(report, missing)))
     Server(data, receiver, watch, pipeline).run()
     return 0
