@@ -34,7 +34,13 @@ class BareInvalid(ValueError):
 
 
 class DenseLayer(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="dense"
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="dense",
 ):
     """activation(weight @ x + bias); tensors `weight` [outputs, inputs] and `bias` [outputs]."""
 
@@ -47,7 +53,13 @@ class DenseLayer(
 
 
 class ActivationLayer(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="activation"
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="activation",
 ):
     """A function of each value (softmax: of each row)."""
 
@@ -56,7 +68,13 @@ class ActivationLayer(
 
 
 class BatchNormLayer(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="batch_norm"
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="batch_norm",
 ):
     """(x - running_mean) / sqrt(running_var + epsilon) * weight + bias; four tensors [size]."""
 
@@ -66,7 +84,13 @@ class BatchNormLayer(
 
 
 class DropoutLayer(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="dropout"
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="dropout",
 ):
     """Nothing, when a model is served: kept so that a trained network's list can stay as it is."""
 

@@ -29,6 +29,8 @@ from cython_ops import DenseNetwork, activate
 Floats: TypeAlias = npt.NDArray[np.float32]
 Step: TypeAlias = Callable[[Floats], Floats]
 FINITE_PIECE: Final = 2**18
+THREADED_PRODUCTS: Final = 2**24
+"""Multiplications from which on threads are worth their start (some 50 us each): a run of 0.2 ms alone."""
 
 
 @dataclass(slots=True)
@@ -184,7 +186,12 @@ def _chain(layers: list[tuple[Floats, Floats | None, Activation, float]], thread
     network = DenseNetwork(layers)
     if threads == 1:
         return network
-    return lambda rows: network(rows, threads=threads)
+    products = sum(weight.size for weight, *_ in layers)
+
+    def run(rows: Floats) -> Floats:
+        return network(rows, threads=threads if len(rows) * products >= THREADED_PRODUCTS else 1)
+
+    return run
 
 
 def _activation(part: _Activate) -> Step:

@@ -17,15 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from node.chain.chain import Chain, ChainEvent, LicenseChanged, OffersChanged
+from node.chain.chain import Chain
 from node.chain.client import ChainClient
 from node.chain.events import EventFollower
 from node.chain.licenses import Licenses
 from node.chain.registry import Registry
 from node.chain.signatures import SignatureChecker
-from node.errors import StoreFull
+from node.errors import NodeError, StoreFull
 from node.flows.ask_peer import AskPeer
 from node.flows.browse import Browse
+from node.flows.hear_events import HearEvents
 from node.flows.infer import Infer
 from node.flows.load_model import Loader, LoadModel, Resident
 from node.flows.publish import Publish
@@ -94,7 +95,9 @@ async def parts(
             from_block=settings.contract_from_block,
             poll_interval=settings.rpc_poll_interval / 1000,
         )
-        follower.subscribe(_told(models))
+        heard = HearEvents(models)
+        stack.push_async_callback(heard.close)
+        follower.subscribe(heard)
         await stack.enter_async_context(_background(follower.run(), _prune_now_and_then(store)))
         await stack.enter_async_context(_filling(models))
         sign_in, authenticate = _identity(settings, url, chain, key, stack)
@@ -250,16 +253,6 @@ async def _prepare(slots: Slots[Resident], key: ModelKey, revision: int) -> None
         await slots.load(key, revision)
 
 
-def _told(models: SyncCatalogue) -> Callable[[ChainEvent], Awaitable[None]]:
-    """A subscriber that reads a token again when something about the model itself has changed."""
-
-    async def heard(event: ChainEvent) -> None:
-        if not isinstance(event, LicenseChanged | OffersChanged):
-            await models.changed(event.token_id)
-
-    return heard
-
-
 @asynccontextmanager
 async def _background(*work: Awaitable[None]) -> AsyncIterator[None]:
     """Run `work` beside the body; cancelled with it, and loud when it fails by itself."""
@@ -306,7 +299,11 @@ async def _writable(folder: Path) -> None:
 async def _prune_now_and_then(store: BlockStore) -> None:
     while True:
         await asyncio.sleep(PRUNE_INTERVAL)
-        report = await store.prune()
+        try:
+            report = await store.prune()
+        except (NodeError, OSError) as error:
+            log.warning("the store could not be pruned, next try in %g s: %s", PRUNE_INTERVAL, error)
+            continue
         if report.removed:
             log.info("store: pruned %s item(s), %s bytes", len(report.removed), report.freed_bytes)
 

@@ -1,8 +1,10 @@
 /* A chain of dense layers, one call: y = layers(x).
  *
  * Up to NETWORK_SMALL rows the layers run one after the other over dot.h, each layer's outputs shared among the
- * threads; a single layer of few outputs takes dot.h for any number of rows. More rows are taken in chunks and kept feature-major, in panels of batch lanes, through the whole chain:
- * the only transpositions are those of the input and of the last output; threads share the rows.
+ * threads; a single layer of few outputs takes dot.h for any number of rows. More rows are taken in chunks and
+ * kept feature-major, in panels of batch lanes, through the whole chain: the only transpositions are those of the
+ * input and of the last output. Threads share the rows if each gets a few panels, else the outputs of each layer, so
+ * that the weights still come from memory once.
  *
  * `scratch` (network_scratch floats) belongs to the call: two callers never share any.
  */
@@ -33,6 +35,7 @@ typedef struct {
     int64_t n;
     float *y, *scratch;
     int64_t widest, chunk;
+    int together; /* threads share the outputs of each layer, not the rows */
 } network_call;
 
 static int64_t widest_of(const dense_layer *layers, int count)
@@ -96,8 +99,9 @@ static void network_narrow(void *context, lonja_team *team, int rank, int size)
     if (layer->activation == ACT_SOFTMAX) softmax_rows(y, y, to - from, layer->out);
 }
 
-/* one layer over `panels` panels of nv vectors: in [panel][in][lane], out [panel][out][lane] */
-static void panel_layer(const dense_layer *layer, int nv, int64_t panels, const float *in, float *out)
+/* outputs [n0, n1) of one layer over `panels` panels of nv vectors: in [panel][in][lane], out [panel][out][lane] */
+static void panel_layer(const dense_layer *layer, int64_t n0, int64_t n1, int nv, int64_t panels, const float *in,
+                        float *out)
 {
     const broadcast_matrix w = {layer->weight, layer->in, 1};
     const int64_t width = (int64_t)nv * VL;
@@ -105,8 +109,8 @@ static void panel_layer(const dense_layer *layer, int nv, int64_t panels, const 
         const int64_t depth = layer->in - k < TILE_DEPTH ? layer->in - k : TILE_DEPTH;
         const int done = k + TILE_DEPTH >= layer->in;
         const tile_shape *shape;
-        for (int64_t m = 0; m < layer->out; m += shape->mr) {
-            shape = tile_for(nv, layer->out - m);
+        for (int64_t m = n0; m < n1; m += shape->mr) {
+            shape = tile_for(nv, n1 - m);
             tile_start start = {k > 0, layer->bias ? layer->bias + m : NULL, NULL};
             if (m + 2 * shape->mr <= layer->out) start.ahead = layer->weight + (m + shape->mr) * layer->in + k;
             for (int64_t p = 0; p < panels; p++, start.ahead = NULL) {
@@ -117,40 +121,58 @@ static void panel_layer(const dense_layer *layer, int nv, int64_t panels, const 
         }
     }
 }
-/* `lanes` rows, all panels of the same width */
-static void network_panels(const network_call *call, int nv, int64_t panels, int64_t first, int64_t lanes, float *a,
-                           float *b)
+/* Rows [first, first + lanes) through the chain in panels of equal width. The members of `team` (one, if they do not
+ * share these rows) divide inputs, outputs and outputs again, and wait for each other in between. */
+static void network_panels(const network_call *call, lonja_team *team, int rank, int size, int nv, int64_t first,
+                           int64_t lanes, float *a, float *b)
 {
-    const int64_t width = (int64_t)nv * VL, in = call->layers[0].in, out = call->layers[call->count - 1].out;
+    const int64_t width = (int64_t)nv * VL, panels = (lanes + width - 1) / width;
+    const int64_t in = call->layers[0].in, out = call->layers[call->count - 1].out;
+    int64_t from, to;
+    team_share(in, VL, rank, size, &from, &to);
     for (int64_t p = 0; p < panels; p++) {
         const int64_t left = lanes - p * width;
-        panel_of_rows(call->x + (first + p * width) * in, in, left < width ? left : width, in, nv, a + p * in * width);
+        panel_of_rows(call->x + (first + p * width) * in + from, in, left < width ? left : width, to - from, nv,
+                      a + (p * in + from) * width);
     }
     for (int i = 0; i < call->count; i++) {
-        panel_layer(&call->layers[i], nv, panels, a, b);
+        if (size > 1) lonja_team_wait(team);
+        team_share(call->layers[i].out, 24, rank, size, &from, &to);
+        panel_layer(&call->layers[i], from, to, nv, panels, a, b);
         float *swap = a;
         a = b;
         b = swap;
     }
     for (int64_t p = 0; p < panels; p++) {
         const int64_t left = lanes - p * width;
-        rows_of_panel(a + p * out * width, nv, out, left < width ? left : width,
-                      call->y + (first + p * width) * out, out);
+        rows_of_panel(a + (p * out + from) * width, nv, to - from, left < width ? left : width,
+                      call->y + (first + p * width) * out + from, out);
     }
+    if (size > 1) lonja_team_wait(team);
+}
+/* a run of rows: whole panels, then what is left in a narrower one */
+static void network_rows(const network_call *call, lonja_team *team, int rank, int size, int64_t at, int64_t rows,
+                         float *a, float *b)
+{
+    const int64_t whole = rows / TILE_LANES * TILE_LANES;
+    if (whole) network_panels(call, team, rank, size, TILE_NV, at, whole, a, b);
+    if (rows > whole) network_panels(call, team, rank, size, panel_vectors(rows - whole), at + whole, rows - whole, a, b);
 }
 static void network_large(void *context, lonja_team *team, int rank, int size)
 {
-    (void)team;
     const network_call *call = context;
     const int64_t out = call->layers[call->count - 1].out;
     int64_t from, to;
-    team_share(call->n, size > 1 && call->n < 2 * TILE_LANES * size ? VL : TILE_LANES, rank, size, &from, &to);
-    const int64_t room = call->chunk * call->widest;
-    float *a = call->scratch + 2 * rank * room, *b = a + room;
-    for (int64_t at = from; at < to; at += call->chunk) {
-        const int64_t rows = to - at < call->chunk ? to - at : call->chunk, whole = rows / TILE_LANES * TILE_LANES;
-        if (whole) network_panels(call, TILE_NV, whole / TILE_LANES, at, whole, a, b);
-        if (rows > whole) network_panels(call, panel_vectors(rows - whole), 1, at + whole, rows - whole, a, b);
+    if (call->together) {
+        network_rows(call, team, rank, size, 0, call->n, call->scratch,
+                     call->scratch + (call->n + TILE_LANES - 1) / TILE_LANES * TILE_LANES * call->widest);
+        team_share(call->n, 1, rank, size, &from, &to);
+    } else {
+        const int64_t room = call->chunk * call->widest;
+        float *a = call->scratch + 2 * rank * room, *b = a + room;
+        team_share(call->n, TILE_LANES, rank, size, &from, &to);
+        for (int64_t at = from; at < to; at += call->chunk)
+            network_rows(call, NULL, 0, 1, at, to - at < call->chunk ? to - at : call->chunk, a, b);
     }
     if (from < to && call->layers[call->count - 1].activation == ACT_SOFTMAX)
         softmax_rows(call->y + from * out, call->y + from * out, to - from, out);
@@ -159,7 +181,8 @@ static void network_large(void *context, lonja_team *team, int rank, int size)
 static void network(const dense_layer *layers, int count, const float *x, int64_t n, float *y, float *scratch,
                     int threads)
 {
-    network_call call = {layers, count, x, n, y, scratch, widest_of(layers, count), chunk_rows(n, threads)};
+    network_call call = {layers, count, x, n, y, scratch, widest_of(layers, count), chunk_rows(n, threads),
+                         threads > 1 && n <= 2 * TILE_LANES * threads};
     if (n == 0) return;
     team_task task = n <= NETWORK_SMALL ? network_small : takes_dots(layers, count, n) ? network_narrow : network_large;
     lonja_team_run(threads, task, &call);

@@ -17,11 +17,7 @@
 #endif
 #define TILE_LANES (TILE_NV * VL)
 
-#if LONJA_AVX512
-#define TILE_DEPTH 128 /* k in a block: a panel of it is 32 KB */
-#else
-#define TILE_DEPTH 256
-#endif
+#define TILE_DEPTH 1024 /* k in a block: a panel of it stays in the second-level cache */
 
 typedef struct {
     const float *a;

@@ -17,6 +17,7 @@ COMMANDS: Final[dict[str, str]] = {
     "devnet": "A chain, the contract and a node, left running for development.",
     "serve": "Run a node, with settings from the environment and .env.",
     "publish": "Publish a model: content to IPFS, token on chain.",
+    "convert": "Convert a dense network between ONNX and the bare format.",
     "buy": "Buy a license.",
     "grant": "Give a license of your own model.",
     "revoke": "Take a license of your own model back.",

@@ -7,17 +7,21 @@ with the catalogue entry that gave it.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from node.chain.licenses import Licenses
-from node.errors import DeadlineExceeded, InvalidInput, Rejected
+from node.errors import DeadlineExceeded, InvalidInput, NodeError, Rejected
 from node.flows.load_model import Resident
 from node.flows.sync_catalogue import SyncCatalogue
-from node.models.slots import Slots
+from node.models.slots import Held, Slots
 from node.outbound import GuardedFetcher
-from node.types import Caller, InferenceRequest, InferenceResult, Payload
+from node.types import Caller, InferenceRequest, InferenceResult, Payload, RunResult
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,43 @@ class Infer:
         total = asyncio.get_running_loop().time() - started
         return InferenceResult(entry=resident.entry, run=run, total_ms=total * 1000)
 
+    def begin(
+        self,
+        caller: Caller,
+        request: InferenceRequest,
+        settled: Callable[[InferenceResult | NodeError], None],
+    ) -> Callable[[], None] | None:
+        """Run one request for which everything is at hand, without a task and without waiting here.
+
+        Parameters
+        ----------
+        settled : called once, later, with what calling this object would have returned or raised.
+
+        Returns
+        -------
+        What gives the request up, upon which `settled` is not called; None where something has to be
+        waited for or is amiss: then nothing was begun, and calling this object does it or tells.
+        """
+        started = asyncio.get_running_loop().time()
+        entry = self.models.catalogue.at_hand(request.model)
+        if entry is None or request.payload.format == "url":
+            return None
+        if self.licenses.cached(caller.address, entry.key.token_id) is None:
+            return None
+        held = self.slots.take(entry.key, entry.revision)
+        if held is None:
+            return None
+        begun = _Begun(held, started, settled)
+        deadline = started + self._timeout(request.options.timeout) / 1000
+        try:
+            begun.number = held.resident.worker.submit(
+                request.payload, request.options, deadline=deadline, promise=begun
+            )
+        except NodeError:
+            held.release()
+            return None
+        return begun.give_up
+
     def _timeout(self, asked: int | None) -> int:
         return self.timeout_ms if asked is None else min(asked, self.timeout_ms)
 
@@ -82,3 +123,40 @@ class Infer:
             url, limit=self.url_limit, timeout=self.url_timeout, accept="image/*"
         )
         return Payload(format="image", content=fetched.body, encoding="binary")
+
+
+class _Begun:
+    """An inference that was begun without a task: a `Promise` for the worker.
+
+    It calls `settled` when the worker's answer is read, without a future and a further turn of the loop.
+    """
+
+    __slots__ = ("_held", "_settled", "_started", "number")
+
+    number: int
+
+    def __init__(
+        self, held: Held[Resident], started: float, settled: Callable[[InferenceResult | NodeError], None]
+    ) -> None:
+        self._held, self._started, self._settled = held, started, settled
+
+    def done(self) -> bool:
+        return False  # once it is settled or given up, the worker does not know it any more
+
+    def set_result(self, result: RunResult) -> None:
+        took = (asyncio.get_running_loop().time() - self._started) * 1000
+        self._tell(InferenceResult(self._held.resident.entry, result, took))
+
+    def set_exception(self, exception: NodeError) -> None:
+        self._tell(exception)
+
+    def give_up(self) -> None:
+        self._held.resident.worker.give_up(self.number)
+        self._held.release()
+
+    def _tell(self, outcome: InferenceResult | NodeError) -> None:
+        self._held.release()
+        try:
+            self._settled(outcome)
+        except Exception:  # the worker's socket is being read: a defect here must not break it
+            log.exception("an answer could not be delivered")

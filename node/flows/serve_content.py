@@ -5,16 +5,17 @@ What belongs to nobody's public metadata is treated as weights: the default is t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
 from node.chain.licenses import Licenses
-from node.cid import IDENTITY, Cid
+from node.cid import IDENTITY, RAW, Cid
 from node.errors import AuthenticationRequired, ContentNotFound, Denied, LicenseMissing
 from node.ipfs.store import BlockStore
 from node.models.catalogue import Catalogue
-from node.types import Address, Caller, CatalogueEntry
+from node.types import Address, Caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,10 @@ class ServeContent:
         roots = self.store.roots_of(cid)
         if not roots:
             raise ContentNotFound(f"{cid} is not stored here")
-        if any(self.catalogue.is_public(root) for root in roots):
+        if any(self.catalogue.is_manifest(root) for root in roots):
+            return
+        weights = await self._weights_in(roots)
+        if not weights and any(self.catalogue.is_public(root) for root in roots):
             return
         if caller is None:
             raise AuthenticationRequired(
@@ -61,27 +65,34 @@ class ServeContent:
             )
         if caller.address.lower() in self.peers | self.operators:
             return
-        await self._require_license(caller.address, roots)
+        await self._require_license(caller.address, weights)
 
-    async def _require_license(self, licensee: Address, roots: list[Cid]) -> None:
-        """One license among the tokens of whoever registered the weights first.
+    async def _weights_in(self, roots: list[Cid]) -> list[Cid]:
+        """What tokens carry as weights among the roots and inside them.
 
-        A later token of somebody else with the same CID opens nothing: else anyone could register
-        a copy, grant themselves a license and fetch what another sells.
+        Inside as well: a folder or file that somebody builds around another's weights is that other's.
+        """
+        found = [root for root in roots if self.catalogue.is_weights(root)]
+        for root in roots:
+            if root.codec != RAW:
+                found += await asyncio.to_thread(self.store.inside, root, self.catalogue.all_weights())
+        return found
+
+    async def _require_license(self, licensee: Address, weights: list[Cid]) -> None:
+        """One license among the tokens of whoever claimed the weights first.
+
+        Another token with the same weights opens nothing: else anyone could register a copy, grant
+        themselves a license and fetch what another sells.
         """
         refused: Denied = LicenseMissing(
-            "this content is stored here but no model that is served refers to it; only peers may fetch it"
+            "no model that is served refers to this content, or it is unsure whose it is; "
+            "only peers may fetch it"
         )
-        for root in roots:
-            for entry in _first_seller(self.catalogue.sellers_of(root)):
-                try:
-                    await self.licenses.require(licensee, entry.key.token_id)
-                except Denied as error:
-                    refused = error
-                else:
-                    return
+        for entry in self.catalogue.sellers_of(*weights):
+            try:
+                await self.licenses.require(licensee, entry.key.token_id)
+            except Denied as error:
+                refused = error
+            else:
+                return
         raise refused
-
-
-def _first_seller(entries: list[CatalogueEntry]) -> list[CatalogueEntry]:
-    return [entry for entry in entries if entry.owner == entries[0].owner]

@@ -116,7 +116,13 @@ class SyncCatalogue:
                 group.create_task(one(token))
 
     async def changed(self, token_id: TokenId) -> None:
-        """An event spoke of this token: read it again, and log instead of raising."""
+        """An event spoke of this token: read it again, and log instead of raising.
+
+        A reading that is under way may have asked the contract before the event: another follows it.
+        """
+        running = self._running.get(token_id)
+        if running is not None:
+            await asyncio.wait([running])
         try:
             await self.refresh(token_id)
         except NodeError as error:
@@ -164,7 +170,10 @@ class SyncCatalogue:
         )
         labels = model.labels
         return KnownModel(
-            entry, () if labels is None or isinstance(labels, list) else (Cid.parse(labels.cid),)
+            entry,
+            () if labels is None or isinstance(labels, list) else (Cid.parse(labels.cid),),
+            # Only of the first revision its id says how old the claim on the weights is.
+            None if token.revision == 1 else await self.registry.total(),
         )
 
 

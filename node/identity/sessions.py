@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from cachetools import LRUCache
 
 from node.errors import AuthenticationRequired, SessionExpired
 from node.identity.database import Database
@@ -78,7 +77,7 @@ class Sessions:
         self._node = node
         self._ttl = min(ttl, MAX_TTL)
         self._wall = wall
-        self._known: LRUCache[bytes, OpenSession] = LRUCache(_IN_MEMORY)
+        self._known: dict[bytes, OpenSession] = {}  # plain: read for every request
 
     async def open(self, *, address: Address, domain: str, not_after: float = float("inf")) -> Session:
         """A new session, over after `ttl` seconds or at `not_after`, whichever is sooner."""
@@ -110,6 +109,8 @@ class Sessions:
         session = self._known.get(key)
         if session is None:
             session = self._known[key] = self._read(key)
+            if len(self._known) > _IN_MEMORY:
+                del self._known[next(iter(self._known))]  # if it is still open, it is read again
         if self._wall() >= session.expires_at:
             self._known.pop(key, None)
             raise SessionExpired("the session is over; sign in again")

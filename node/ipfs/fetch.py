@@ -197,6 +197,7 @@ class _Transfer:
         self._gateways = gateways
         self._requests = requests
         self._lacking: set[str] = set()
+        self._asked: set[str] = set()
         self._mismatch = ""
 
     async def run(self, *, patience: float) -> None:
@@ -205,10 +206,12 @@ class _Transfer:
         while not await asyncio.to_thread(self._intake.settle):
             if fruitless > _ROUNDS_WITHOUT_PROGRESS:
                 self._fail()
-            if not self._candidates():
+            candidates = self._candidates() or self._in_need()
+            if not candidates:
                 await self._rest(patience)
+                candidates = self._candidates()
             moved = False
-            for gateway in self._candidates():
+            for gateway in candidates:
                 moved |= await self._exhaust(gateway)
                 if await asyncio.to_thread(self._intake.settle):
                     return
@@ -224,6 +227,11 @@ class _Transfer:
 
     def _candidates(self) -> list[Gateway]:
         return [gateway for gateway in self._gateways.usable() if gateway.name not in self._lacking]
+
+    def _in_need(self) -> list[Gateway]:
+        """Gateways that rest after other downloads, and have not been asked for this content yet."""
+        resting = self._gateways.resting()
+        return [gateway for gateway in resting if gateway.name not in self._asked | self._lacking]
 
     async def _exhaust(self, gateway: Gateway) -> bool:
         """Ask one gateway for segment after segment until it fails; whether anything came of it."""
@@ -242,6 +250,7 @@ class _Transfer:
         """One request; whether the gateway may be asked for the next segment."""
         pump = Pump(self._intake.feed)
         self._gateways.asked(gateway)
+        self._asked.add(gateway.name)
         try:
             await self._requests.stream(gateway, segment, pump)
             if await asyncio.to_thread(self._intake.segment_complete):

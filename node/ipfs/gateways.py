@@ -27,6 +27,7 @@ class Gateway:
     ----------
     refused : why it is never asked again; empty while it may be.
     ready_at : when it may be asked again, on the clock of `Gateways`.
+    told : that this rest is one which the gateway itself has asked for.
     pause : how long it rests after its next failure.
     ranges : whether it is believed to answer `entity-bytes`.
     """
@@ -40,6 +41,7 @@ class Gateway:
     ranges: bool = True
     last_error: str = ""
     pause: float = 0.0
+    told: bool = False
 
     @property
     def score(self) -> float:
@@ -86,6 +88,15 @@ class Gateways:
         ready = [gateway for gateway in self.all if not gateway.refused and gateway.ready_at <= now]
         return sorted(ready, key=lambda gateway: -gateway.score)
 
+    def resting(self) -> list[Gateway]:
+        """Those that rest because we thought so, and may be asked in need: best first.
+
+        A gateway also fails for content that nobody has, which says nothing of other content.
+        """
+        now = self._clock()
+        found = [g for g in self.all if not g.refused and not g.told and g.ready_at > now]
+        return sorted(found, key=lambda gateway: -gateway.score)
+
     def next_in(self, *, without: Collection[str] = ()) -> float | None:
         """Seconds until one may be asked again; None if none ever will. `without` are names to leave out."""
         rest = [gateway for gateway in self.all if not gateway.refused and gateway.name not in without]
@@ -104,7 +115,7 @@ class Gateways:
         gateway.errors += 1
         gateway.last_error = why
         pause = min(retry_after, LONGEST_RETRY_AFTER) if retry_after is not None else gateway.pause
-        gateway.ready_at = self._clock() + pause
+        gateway.ready_at, gateway.told = self._clock() + pause, retry_after is not None
         gateway.pause = min(gateway.pause * 2, _LONGEST_PAUSE)
 
     def moved(self, gateway: Gateway) -> None:

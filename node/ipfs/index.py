@@ -71,6 +71,12 @@ class Index:
             ).fetchone()
         return None if row is None else (row[0], Row(*row[1:]))
 
+    def holds(self, root: str, key: bytes) -> bool:
+        """Whether the item has the block."""
+        with _mapped(), self._lock:
+            row = self._db.execute("SELECT 1 FROM blocks WHERE key = ? AND root = ?", (key, root)).fetchone()
+        return row is not None
+
     def roots(self, key: bytes) -> list[str]:
         """Every item that has the block."""
         with _mapped(), self._lock:

@@ -161,6 +161,11 @@ class BlockStore:
         """The stored roots that have `cid` as a block of theirs."""
         return [Cid.parse(name) for name in self._index.roots(key_of(cid))]
 
+    def inside(self, root: Cid, cids: Cids) -> Cids:
+        """Which of these are blocks of a stored root. Blocking."""
+        name = name_of(root)
+        return [cid for cid in cids if self._index.holds(name, key_of(cid))]
+
     def list(self) -> builtins.list[StoredItem]:
         """Every item, least recently used first."""
         found = []

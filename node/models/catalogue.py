@@ -10,8 +10,9 @@ Reads of the hot path (`resolve`) touch memory only; the database is written a r
 from __future__ import annotations
 
 import difflib
+import itertools
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ import msgspec
 
 from node.cid import Cid
 from node.errors import ModelAmbiguous, ModelNotFound
+from node.models.claims import BlockKey, Claims, block_key, oldest
 from node.models.policy import ServePolicy
 from node.types import Address, CatalogueEntry, ContractRef, ModelKey, TokenId
 
@@ -30,6 +32,11 @@ CREATE TABLE IF NOT EXISTS entries (
     PRIMARY KEY (chain_id, contract, token_id)
 ) WITHOUT ROWID;
 """
+_LAST_TOKEN: Final = 2**256
+_SEARCHED: Final = 2_000
+"""Characters of a description that a search looks at; a publisher may write 65,536."""
+_NEAR_NAMES: Final = 200
+"""Names that an unknown one is compared with: comparing takes 0.3 ms each, and anybody may ask."""
 
 
 class KnownModel(msgspec.Struct, frozen=True):
@@ -37,10 +44,19 @@ class KnownModel(msgspec.Struct, frozen=True):
 
     entry: CatalogueEntry
     public_cids: tuple[Cid, ...] = ()
+    newest_token: int | None = None
+    """The highest token id of the contract when this revision was read, for revisions after the first."""
 
     @property
     def cids(self) -> tuple[Cid, ...]:
         return (self.entry.manifest_cid, self.entry.weights_cid, *self.public_cids)
+
+    @property
+    def claimed_before(self) -> int:
+        """Every token above this id was registered after this one got its weights."""
+        if self.entry.revision == 1:
+            return self.entry.key.token_id
+        return _LAST_TOKEN if self.newest_token is None else self.newest_token
 
 
 class Catalogue:
@@ -64,8 +80,14 @@ class Catalogue:
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.executescript(_SCHEMA)
         self._known: dict[ModelKey, KnownModel] = {}
+        self._texts: dict[ModelKey, str] = {}
         self._by_name: dict[str, set[ModelKey]] = defaultdict(set)
         self._staged: dict[tuple[ModelKey, int], CatalogueEntry] = {}
+        # Counted, so that the store's threads need one look-up instead of a walk over a changing dict.
+        self._manifests: Counter[BlockKey] = Counter()
+        self._referred: Counter[BlockKey] = Counter()
+        self._public: Counter[BlockKey] = Counter()
+        self._claims = Claims(self._database, contract)
         rows = self._database.execute(
             "SELECT entry FROM entries WHERE chain_id = ? AND contract = ?",
             (contract.chain_id, contract.address),
@@ -156,37 +178,69 @@ class Catalogue:
             f"{len(names)} models are called {name!r} here; use one of {', '.join(names)}", models=names
         )
 
+    def at_hand(self, name: str) -> CatalogueEntry | None:
+        """The served model with this `model_id`, if it is the only one; None tells nothing."""
+        keys = self._by_name.get(name)
+        if keys is None or len(keys) != 1:
+            return None
+        (key,) = keys
+        return self._known[key].entry
+
     def page(
         self, *, search: str | None, owner: Address | None, offset: int, limit: int
     ) -> tuple[list[CatalogueEntry], int]:
         """Served models in the order of their tokens, and how many there are in all.
 
-        `search` matches name, model_id and description without regard to case.
+        `search` matches name, model_id and the begin of the description without regard to case.
         """
         wanted = search.casefold() if search else ""
         found = [
             entry
             for entry in self._served_entries()
             if (not owner or entry.owner.lower() == owner.lower())
-            and wanted in f"{entry.model_id}\n{entry.name}\n{entry.description}".casefold()
+            and (not wanted or wanted in self._searched(entry))
         ]
         found.sort(key=lambda entry: entry.key.token_id)
         return found[offset : offset + limit], len(found)
 
-    def referenced(self, cid: Cid) -> bool:
-        """Whether any known token refers to this root, so that the store must keep it."""
-        return any(cid in known.cids for known in self._known.values())
+    def _searched(self, entry: CatalogueEntry) -> str:
+        text = self._texts.get(entry.key)
+        if text is None:
+            text = f"{entry.model_id}\n{entry.name}\n{entry.description[:_SEARCHED]}".casefold()
+            self._texts[entry.key] = text
+        return text
 
-    def sellers_of(self, weights: Cid) -> list[CatalogueEntry]:
-        """Tokens whose weights these are, the first registered first."""
-        found = [known.entry for known in self._known.values() if known.entry.weights_cid == weights]
-        return sorted(found, key=lambda entry: entry.key.token_id)
+    def referenced(self, cid: Cid) -> bool:
+        """Whether any known token refers to this root, so that the store must keep it. For any thread."""
+        return self._referred[block_key(cid)] > 0
+
+    def sellers_of(self, *weights: Cid) -> list[CatalogueEntry]:
+        """Tokens of the account that claimed these weights first: their licensees may fetch them.
+
+        None where it is unsure who was the first. Of several CIDs (roots that share a block) the oldest
+        claim on any of them decides.
+        """
+        claims = self._claims.on(weights)
+        known = {token: self._known.get(self.key(token)) for token in claims}
+        entries = {token: found.entry for token, found in known.items() if found is not None}
+        tokens = oldest(claims, {token: entry.owner for token, entry in entries.items()})
+        return [entries[token] for token in tokens]
+
+    def is_manifest(self, cid: Cid) -> bool:
+        """Whether a known token has this manifest: it was read as one, so it is nothing else besides."""
+        return self._manifests[block_key(cid)] > 0
 
     def is_public(self, cid: Cid) -> bool:
         """A manifest, labels or the like of a known token, and nobody's weights."""
-        if self.sellers_of(cid):
-            return False
-        return any(cid in (known.entry.manifest_cid, *known.public_cids) for known in self._known.values())
+        return self.is_manifest(cid) or (self._public[block_key(cid)] > 0 and not self.is_weights(cid))
+
+    def is_weights(self, cid: Cid) -> bool:
+        """Whether some token carries this root as its weights, or once did."""
+        return cid in self._claims
+
+    def all_weights(self) -> list[Cid]:
+        """Every root that is a token's weights, or once was."""
+        return list(self._claims.weights.values())
 
     def serves(self, token_id: TokenId, owner: Address) -> bool:
         return self._policy.serves(token_id, owner)
@@ -198,7 +252,8 @@ class Catalogue:
         return (known.entry for known in self._known.values() if self._served(known.entry))
 
     def _not_found(self, name: str) -> ModelNotFound:
-        near = difflib.get_close_matches(name, self._by_name, n=3, cutoff=0.5)
+        names = itertools.islice(self._by_name, _NEAR_NAMES)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         return ModelNotFound(
             f"no model {name!r} is served here",
             suggestion=f"Did you mean {' or '.join(near)}?"
@@ -208,16 +263,28 @@ class Catalogue:
 
     def _remember(self, known: KnownModel) -> None:
         self._known[known.entry.key] = known
+        self._count(known, 1)
+        self._claims.add(known.entry.weights_cid, known.entry.key.token_id, before=known.claimed_before)
         if self._served(known.entry):
             self._by_name[known.entry.model_id].add(known.entry.key)
 
     def _forget(self, key: ModelKey) -> None:
         known = self._known.pop(key, None)
+        if known is not None:
+            self._count(known, -1)
+            self._texts.pop(key, None)
         if known is not None and key in self._by_name.get(known.entry.model_id, ()):
             names = self._by_name[known.entry.model_id]
             names.discard(key)
             if not names:
                 del self._by_name[known.entry.model_id]
+
+    def _count(self, known: KnownModel, change: int) -> None:
+        self._manifests[block_key(known.entry.manifest_cid)] += change
+        for cid in known.public_cids:
+            self._public[block_key(cid)] += change
+        for cid in known.cids:
+            self._referred[block_key(cid)] += change
 
 
 def _encode(value: object) -> object:

@@ -44,6 +44,15 @@ class Resident(Protocol):
 
 
 R = TypeVar("R", bound=Resident)
+Kept_co = TypeVar("Kept_co", covariant=True)
+
+
+class Held(Protocol[Kept_co]):
+    """A resident that is not closed before it is released."""
+
+    @property
+    def resident(self) -> Kept_co: ...
+    def release(self) -> None: ...
 
 
 class Residency(msgspec.Struct, Generic[R], frozen=True):
@@ -129,6 +138,13 @@ class Slots(Generic[R]):
         Raises (on entering) whatever loading raises, and `ShuttingDown`.
         """
         return _Use(self, key, revision)
+
+    def take(self, key: ModelKey, revision: int) -> Held[R] | None:
+        """`use` without a block and without waiting: None where the model is not resident.
+
+        The caller must call `release` of what it is given, once.
+        """
+        return self._hit(key, revision)
 
     async def load(self, key: ModelKey, revision: int) -> R:
         """Make sure that the model is resident; counts as a use."""

@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -44,13 +44,21 @@ class Limits(msgspec.Struct, frozen=True):
     """The longest time that a request may have."""
 
 
+class Promise(Protocol):
+    """What is told the outcome of a request, at once and only once: a future, or what does with less."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: RunResult, /) -> None: ...
+    def set_exception(self, exception: errors.NodeError, /) -> None: ...
+
+
 class _Pending:
     """A request that the worker still has. `future` is None once nobody waits for it."""
 
     __slots__ = ("deadline", "future", "kill_at", "size")
 
-    def __init__(self, future: asyncio.Future[RunResult], deadline: float, size: int) -> None:
-        self.future: asyncio.Future[RunResult] | None = future
+    def __init__(self, future: Promise, deadline: float, size: int) -> None:
+        self.future: Promise | None = future
         self.deadline, self.size = deadline, size
         self.kill_at = 0.0
 
@@ -94,13 +102,18 @@ class Flight:
         self, payload: Payload, options: Options, deadline: float
     ) -> tuple[int, asyncio.Future[RunResult]]:
         """Queue one request. Raises `DeadlineExceeded`, `Overloaded`."""
+        future: asyncio.Future[RunResult] = self._loop.create_future()
+        return self.enter(payload, options, deadline, future), future
+
+    def enter(self, payload: Payload, options: Options, deadline: float, promise: Promise) -> int:
+        """`submit` for those who bring what is to be told the outcome; the request's number."""
         now = self._loop.time()
         if deadline <= now:
             raise late()
         content = payload.content
         size = len(content) if isinstance(content, bytes) else content.nbytes
         self._admit(size)
-        number, future = next(self._ids), self._loop.create_future()
+        number = next(self._ids)
         order = Run(
             number, payload.format, payload.encoding == "binary", options.top_k, options.threshold,
             deadline + self._clock, now + self._clock,
@@ -109,12 +122,12 @@ class Flight:
             self._loop.call_soon(self._flush)
         self._outgoing.append(protocol.frame(order, body_length=size))
         self._outgoing.append(content)
-        self._pending[number] = _Pending(future, deadline, size)
+        self._pending[number] = _Pending(promise, deadline, size)
         self._queued_bytes += size
         self.idle.clear()
         if self._timer is None or deadline < self._timer_at:
             self._wake_at(deadline)
-        return number, future
+        return number
 
     def give_up(self, numbers: list[int]) -> None:
         """Nobody waits for these any more: have the worker drop or end them."""
@@ -181,7 +194,7 @@ class Flight:
             parts, self._outgoing = self._outgoing, []
             self._send(parts)
 
-    def _settle(self, number: int) -> asyncio.Future[RunResult] | None:
+    def _settle(self, number: int) -> Promise | None:
         pending = self._pending.pop(number, None)
         if pending is None:
             self._unknown += 1

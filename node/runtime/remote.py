@@ -16,7 +16,7 @@ from typing import Final, cast
 
 from node import errors
 from node.runtime import linux, protocol
-from node.runtime.flight import ERRORS, MAX_MESSAGE, Flight, Limits
+from node.runtime.flight import ERRORS, MAX_MESSAGE, Flight, Limits, Promise
 from node.runtime.plan import LoadPlan
 from node.runtime.protocol import Done, Failed, Loaded, LoadFailed, Started, Terminate
 from node.types import LoadReport, Options, Payload, RunResult
@@ -85,16 +85,31 @@ class Worker(asyncio.BufferedProtocol):
         ------
         InvalidInput, InputTooLarge, ModelInvalid, DeadlineExceeded, Overloaded, WorkerCrashed, Fault
         """
-        if self._closing or not self.alive:
-            raise self._ended()
-        number, future = self._flight.submit(payload, options, deadline)
-        if self._loop.time() - self._cpu_renewed > CPU_RENEWAL:
-            self._renew_cpu(self._limits.longest)
+        future: asyncio.Future[RunResult] = self._loop.create_future()
+        number = self.submit(payload, options, deadline=deadline, promise=future)
         try:
             return await future
         except asyncio.CancelledError:
-            self._flight.give_up([number])
+            self.give_up(number)
             raise
+
+    def submit(self, payload: Payload, options: Options, *, deadline: float, promise: Promise) -> int:
+        """`run` without the waiting: `promise` will be told the answer or error; the request's number.
+
+        Raises
+        ------
+        DeadlineExceeded, Overloaded, WorkerCrashed
+        """
+        if self._closing or not self.alive:
+            raise self._ended()
+        number = self._flight.enter(payload, options, deadline, promise)
+        if self._loop.time() - self._cpu_renewed > CPU_RENEWAL:
+            self._renew_cpu(self._limits.longest)
+        return number
+
+    def give_up(self, number: int) -> None:
+        """Nobody waits for this request any more."""
+        self._flight.give_up([number])
 
     async def close(self, *, drain: float) -> None:
         """Take no more requests, wait at most `drain` seconds for those in flight, end the process."""

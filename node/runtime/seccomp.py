@@ -36,9 +36,11 @@ _WRITING: Final = 0o3 | 0o100 | 0o1000
 
 
 class Stage(Enum):
-    """LOADING may start threads and map code; SERVING may not, and cannot change its filter either."""
+    """LOADING may start threads and map code; SERVING may not, and cannot change its filter either.
+    COMPUTING is SERVING for a backend whose runs start threads and join them."""
 
     LOADING = "loading"
+    COMPUTING = "computing"
     SERVING = "serving"
 
 

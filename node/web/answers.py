@@ -9,20 +9,21 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from node.types import PERPETUAL, CatalogueEntry, InferenceResult, License, Offer
+from node.cid import Cid
+from node.types import PERPETUAL, CatalogueEntry, InferenceResult, License, Offer, RunTimings, TokenId
 from node.web import schemas
 from node.web.problems import ALWAYS
 
 if TYPE_CHECKING:
     from node.flows.browse import ModelDetail
 
-_encode: Final = msgspec.json.Encoder().encode
+encode: Final = msgspec.json.Encoder().encode
 _HEADERS: Final[CIMultiDict[str]] = CIMultiDict({hdrs.CONTENT_TYPE: "application/json"} | ALWAYS)
 
 
 def json(content: msgspec.Struct, *, status: int = 200) -> web.Response:
     """`content` as a JSON answer."""
-    return encoded(_encode(content), status=status)
+    return encoded(encode(content), status=status)
 
 
 def encoded(content: bytes, *, status: int = 200) -> web.Response:
@@ -49,6 +50,38 @@ def executed(result: InferenceResult) -> schemas.ExecuteAnswer:
             round(result.total_ms, 3),
         ),
         schemas.OriginAnswer(str(entry.key.token_id), entry.revision, _text(entry.manifest_cid), run.entropy),
+    )
+
+
+def written(result: InferenceResult) -> tuple[bytes, str]:
+    """`executed` as JSON, and `timing`, put together from texts that most answers share: 2 us less."""
+    entry, run, spent = result.entry, result.run, result.run.timings
+    begins, ends = _frame(entry.model_id, entry.key.token_id, entry.revision, entry.manifest_cid)
+    pre, inference, post = (
+        f"{spent.preprocessing:.3f}",
+        f"{spent.inference:.3f}",
+        f"{spent.postprocessing:.3f}",
+    )
+    metrics = (
+        f',"metrics":{{"inference_time_ms":{inference},"preprocessing_time_ms":{pre},'
+        f'"postprocessing_time_ms":{post},"total_time_ms":{result.total_ms:.3f}{ends}'
+    )
+    content = b"".join((begins, run.predictions, metrics.encode(), encode(run.entropy), b"}}"))
+    return content, f", queue;dur={spent.queue:.3f}, pre;dur={pre}, run;dur={inference}, post;dur={post}"
+
+
+@lru_cache(maxsize=256)
+def _frame(model_id: str, token_id: TokenId, revision: int, manifest_cid: Cid) -> tuple[bytes, str]:
+    origin = encode(schemas.OriginAnswer(str(token_id), revision, str(manifest_cid), None)).decode()
+    begins = b'{"success":true,"model_id":%b,"predictions":' % encode(model_id)
+    return begins, '},"metadata":' + origin.removesuffix("null}")
+
+
+def timing(spent: RunTimings) -> str:
+    """Entries of `Server-Timing`, each beginning with a comma."""
+    return (
+        f", queue;dur={spent.queue:.3f}, pre;dur={spent.preprocessing:.3f}"
+        f", run;dur={spent.inference:.3f}, post;dur={spent.postprocessing:.3f}"
     )
 
 

@@ -41,7 +41,7 @@ def parser_for(request: web.Request) -> Parser:
     raise body.unsupported(media, _ACCEPTED)
 
 
-def from_json(_request: web.Request, content: bytes) -> InferenceRequest:
+def from_json(_request: web.Request | None, content: bytes) -> InferenceRequest:
     """`{"model_id", "input_data": {"format", "content"}, "execution_mode", "options"}`."""
     asked = body.decode(_execute_body, content)
     _require_sync(asked.execution_mode)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from aiohttp import web
 
 from node.cid import Cid
-from node.errors import ShuttingDown, Starting
+from node.errors import NodeError, ShuttingDown, Starting
 from node.types import Address, Caller, InferenceRequest, InferenceResult, License, TokenId
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ Scope = Literal["block", "entity", "all"]
 
 class InferFlow(Protocol):
     async def __call__(self, caller: Caller, request: InferenceRequest) -> InferenceResult: ...
+    def begin(
+        self,
+        caller: Caller,
+        request: InferenceRequest,
+        settled: Callable[[InferenceResult | NodeError], None],
+    ) -> Callable[[], None] | None: ...
 
 
 class LoadModelFlow(Protocol):

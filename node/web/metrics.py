@@ -24,6 +24,8 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 PROBES: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """Routes that machines ask all day: their log lines are for debugging only."""
+BUSY: Final = frozenset({"/api/inference/execute"})
+"""Routes whose quick successes are counted, but logged for debugging only."""
 
 
 class SlotCounts(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -29,7 +30,9 @@ from node.web.problems import (
 
 REQUEST_ID: Final = "X-Request-ID"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
-_CLIENT_GONE: Final = 499
+CLIENT_GONE: Final = 499
+_SLOW_SECONDS: Final = 1.0
+"""An inference that takes longer is worth a line."""
 
 _log = logging.getLogger("node.web")
 
@@ -40,12 +43,10 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     ours = request.app[EDGE]
     state = ours.state
     begun = ours.clock()
-    given = request.headers.get(REQUEST_ID)
-    request_id = given if given is not None and _SANE_ID.fullmatch(given) else new_request_id()
-    exchange = Exchange(request_id, ours.proxies.client(request))
+    exchange = Exchange(request_id(request.headers), ours.proxies.client(request))
     request[EXCHANGE] = exchange
     state.running += 1
-    status = _CLIENT_GONE
+    status = CLIENT_GONE
     try:
         response = await _answer(request, handler, ours, exchange)
         status = response.status
@@ -57,7 +58,22 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     finally:
         state.left()
-        _record(request, ours, exchange, status, ours.clock() - begun)
+        resource = request.match_info.route.resource
+        record(
+            ours,
+            exchange,
+            route=metrics.UNMATCHED if resource is None else resource.canonical,
+            method=request.method,
+            path=request.path,
+            status=status,
+            seconds=ours.clock() - begun,
+        )
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """The id that the client gave, if it is one, else a new one."""
+    given = headers.get(REQUEST_ID)
+    return given if given is not None and _SANE_ID.fullmatch(given) else new_request_id()
 
 
 async def _answer(
@@ -70,12 +86,12 @@ async def _answer(
                 return ours.cors.options(
                     request.headers, sorted(refused.allowed_methods | {hdrs.METH_OPTIONS})
                 )
-            return _failed(from_http_exception(refused, method=request.method), exchange)
+            return failed(from_http_exception(refused, method=request.method), exchange)
         return await handler(request)
     except NodeError as error:
-        return _failed(error, exchange)
+        return failed(error, exchange)
     except web.HTTPException as error:
-        return _failed(from_http_exception(error, method=request.method), exchange)
+        return failed(from_http_exception(error, method=request.method), exchange)
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception:
@@ -85,7 +101,8 @@ async def _answer(
         return problem_response(fault, request_id=exchange.request_id)
 
 
-def _failed(error: NodeError, exchange: Exchange) -> web.Response:
+def failed(error: NodeError, exchange: Exchange) -> web.Response:
+    """The problem document of `error`; what is our own fault is logged with its cause."""
     exchange.code = error.code
     if status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
         fields = {"request_id": exchange.request_id}
@@ -108,17 +125,21 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
         response.force_close()
 
 
-def _record(request: web.Request, ours: Edge, exchange: Exchange, status: int, seconds: float) -> None:
-    resource = request.match_info.route.resource
-    route = metrics.UNMATCHED if resource is None else resource.canonical
-    method = request.method
+def record(
+    ours: Edge, exchange: Exchange, *, route: str, method: str, path: str, status: int, seconds: float
+) -> None:
+    """Count and log a request that is over."""
     ours.metrics.answered(route=route, method=method, status=status, seconds=seconds)
-    level = logging.DEBUG if route in metrics.PROBES else logging.INFO
+    # A line a request would cost as much as a fifth of all else that the node does for an inference.
+    usual = route in metrics.PROBES or (
+        route in metrics.BUSY and status == HTTPStatus.OK and seconds < _SLOW_SECONDS
+    )
+    level = logging.DEBUG if usual else logging.INFO
     if not _log.isEnabledFor(level):
         return
     fields: dict[str, object] = {
         "method": method[:16],
-        "path": request.path[:200],
+        "path": path[:200],
         "status": status,
         "ms": round(seconds * 1000, 3),
         "request_id": exchange.request_id,

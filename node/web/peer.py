@@ -7,10 +7,21 @@ client. What stands further left was written by the client itself and counts for
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
+from multidict import CIMultiDictProxy
 
 from node.errors import SettingsInvalid
+
+
+class Asking(Protocol):
+    """What is looked at of a request."""
+
+    @property
+    def remote(self) -> str | None: ...
+    @property
+    def headers(self) -> CIMultiDictProxy[str]: ...
 
 
 class TrustedProxies:
@@ -35,7 +46,7 @@ class TrustedProxies:
                 ) from None
         self._networks = tuple(networks)
 
-    def client(self, request: web.BaseRequest) -> str:
+    def client(self, request: Asking) -> str:
         """The client's address, for logs and limits; `-` where there is none (a Unix socket)."""
         remote = request.remote or "-"
         if not self._networks or not self._trusts(remote):
@@ -51,7 +62,7 @@ class TrustedProxies:
                 break
         return client
 
-    def https(self, request: web.BaseRequest) -> bool:
+    def https(self, request: Asking) -> bool:
         """Whether a trusted proxy says that the client came over https."""
         if not self._networks or not self._trusts(request.remote or "-"):
             return False

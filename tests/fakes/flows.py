@@ -5,6 +5,7 @@ Their answers are fixed, so that the examples of docs/http.md can be compared wo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from node.errors import (
     ContentNotFound,
     LicenseMissing,
     ModelNotFound,
+    NodeError,
     NonceReused,
     SessionExpired,
     SignatureInvalid,
@@ -105,6 +107,19 @@ class FakeInfer:
                 token_id="1",
             )
         return RESULT
+
+    def begin(
+        self,
+        caller: Caller,
+        request: InferenceRequest,
+        settled: Callable[[InferenceResult | NodeError], None],
+    ) -> Callable[[], None] | None:
+        """Only what needs no waiting, as the real one; a fake that `before` holds or fails is called."""
+        known = request.model == ENTRY.model_id and caller.address == LICENSEE
+        if self.before is not None or not known or request.payload.format == "url":
+            return None
+        self.asked.append((caller, request))
+        return asyncio.get_running_loop().call_soon(settled, RESULT).cancel
 
 
 @dataclass

@@ -28,10 +28,7 @@ async def execute(request: web.Request) -> web.Response:
         raise
     spent = result.run.timings
     ours.metrics.inferred("ok", spent)
-    request[EXCHANGE].timing = (
-        f", queue;dur={spent.queue:.3f}, pre;dur={spent.preprocessing:.3f}"
-        f", run;dur={spent.inference:.3f}, post;dur={spent.postprocessing:.3f}"
-    )
+    request[EXCHANGE].timing = answers.timing(spent)
     return answers.json(answers.executed(result))
 
 

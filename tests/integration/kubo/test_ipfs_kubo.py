@@ -17,8 +17,8 @@ from node.ipfs.importer import Profile, import_any, import_bytes, import_file, i
 from node.ipfs.kubo import Kubo
 from node.ipfs.store import BlockStore, name_of
 from tests.fakes.gateway import in_pieces
-
-from .conftest import KuboDaemon
+from tests.fakes.kubo import KuboDaemon
+from tests.fakes.relay import Relay
 
 pytestmark = [
     pytest.mark.service("kubo"),
@@ -136,71 +136,25 @@ async def test_a_download_goes_on_after_the_gateway_was_killed(kubo: KuboDaemon,
     path = write(tmp_path / "content", 150 * MIB)
     root = Cid.parse(kubo.ipfs("add", "-Q", *FLAGS[Profile.UNIXFS_V1_2025], str(path)))
     store = BlockStore(tmp_path / "store", max_bytes=LIMIT)
-    half = asyncio.Event()
-    relay = await Relay(kubo.gateway, half, after=60 * MIB).start()
-    retriever = Retriever(store, Gateways([relay.url]), stall_timeout=5, max_object_bytes=LIMIT)
-    download = asyncio.create_task(retriever.read(root, limit=LIMIT))
-    await half.wait()
-    kubo.kill()
-    relay.open.set()
-    with pytest.raises(GatewayUnavailable):
-        await download
-    kubo.start()
-    got = relay.passed
-    again = Retriever(store, Gateways([relay.url]), stall_timeout=5, max_object_bytes=LIMIT)
-    assert await again.read(root, limit=LIMIT) == path.read_bytes()
-    whole = import_file(path)
-    overhead = 2 * MIB + 4 * sum(len(block) for block in whole.nodes.values())
-    assert got > 60 * MIB
-    assert relay.passed < 150 * MIB + overhead
-    await retriever.close()
-    await again.close()
-    await relay.close()
+    async with Relay(kubo.gateway, after=60 * MIB) as relay:
+        retriever = Retriever(store, Gateways([relay.url]), stall_timeout=5, max_object_bytes=LIMIT)
+        download = asyncio.create_task(retriever.read(root, limit=LIMIT))
+        await relay.reached.wait()
+        kubo.kill()
+        relay.open.set()
+        with pytest.raises(GatewayUnavailable):
+            await download
+        kubo.start()
+        got = relay.passed
+        again = Retriever(store, Gateways([relay.url]), stall_timeout=5, max_object_bytes=LIMIT)
+        assert await again.read(root, limit=LIMIT) == path.read_bytes()
+        whole = import_file(path)
+        overhead = 2 * MIB + 4 * sum(len(block) for block in whole.nodes.values())
+        assert got > 60 * MIB
+        assert relay.passed < 150 * MIB + overhead
+        await retriever.close()
+        await again.close()
     store.close()
-
-
-class Relay:
-    """Passes TCP on to the gateway, counts what comes back, and waits once in the middle."""
-
-    def __init__(self, target: str, reached: asyncio.Event, *, after: int) -> None:
-        self._port = int(target.rpartition(":")[2])
-        self._reached = reached
-        self._after = after
-        self.open = asyncio.Event()
-        self.passed = 0
-
-    async def start(self) -> Relay:
-        self._server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def close(self) -> None:
-        self._server.close()
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        except OSError:
-            writer.close()
-            return
-        back = asyncio.create_task(self._back(up_reader, writer))
-        while data := await reader.read(65536):
-            up_writer.write(data)
-        up_writer.close()
-        await back
-
-    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                self.passed += len(data)
-                writer.write(data)
-                await writer.drain()
-                if self.passed > self._after:
-                    self._reached.set()
-                    await self.open.wait()
-        except OSError:
-            pass
-        writer.close()
 
 
 @pytest.mark.parametrize("profile", list(Profile))

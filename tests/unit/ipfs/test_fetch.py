@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from node.cid import Cid
+from node.cid import RAW, Cid
 from node.errors import ContentMismatch, ContentNotFound, GatewayUnavailable, InputTooLarge
 from node.ipfs.fetch import Retriever
 from node.ipfs.gateways import Gateways
@@ -510,3 +510,26 @@ def test_cids_of_both_versions_are_one_item(store: BlockStore) -> None:
     assert asyncio.run(store.import_bytes(b"", profile=Profile.UNIXFS_V0_2015)).root == old
     assert store.has(old)
     assert store.has(new)
+
+
+async def test_content_that_nobody_has_does_not_keep_others_content_from_coming(
+    source: BlockStore, store: BlockStore, open_gateway: OpenGateway
+) -> None:
+    """Public gateways look for a CID until they time out; anybody may register a token with such a CID."""
+    root = (await source.import_bytes(b"there")).root
+    gateway = await open_gateway(source)
+    send = gateway.answer
+
+    async def searching(request: web.Request) -> web.StreamResponse:
+        if str(root) in request.path:
+            return await send(request) if send else await gateway.send(request, source.car(root))
+        return web.Response(status=504)
+
+    gateway.answer = searching
+    gateways = Gateways([gateway.url], first_pause=60)
+    retriever = Retriever(store, gateways, stall_timeout=5, max_object_bytes=LIMIT, patience=0)
+    for missing in (b"a", b"b", b"c"):
+        with pytest.raises(GatewayUnavailable):
+            await retriever.read(Cid.of(missing, codec=RAW), limit=LIMIT)
+    assert await retriever.read(root, limit=LIMIT) == b"there"
+    await retriever.close()

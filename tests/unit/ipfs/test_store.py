@@ -99,6 +99,7 @@ async def test_a_block_of_two_items_belongs_to_both(store: BlockStore) -> None:
     two = await store.import_bytes(shared + b"2")
     block = Cid.of(shared, codec=RAW)
     assert set(store.roots_of(block)) == {one.root, two.root}
+    assert store.inside(one.root, [block, two.root]) == [block]
     assert store.roots_of(import_bytes(b"?").root) == []
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -94,6 +94,36 @@ def test_pages_are_in_token_order_and_searched_without_case(catalogue: Catalogue
     assert ([item.model_id for item in items], total) == (["mobilenet"], 3)
     items, total = catalogue.page(search="RESNET", owner=Address(OWNER.upper()), offset=0, limit=9)
     assert ([item.model_id for item in items], total) == (["resnet18"], 1)
+
+
+def test_an_unknown_name_is_compared_with_a_bounded_number_of_names(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def near(word: str, possibilities: Iterable[str], **options: object) -> list[str]:
+        compared.extend(possibilities)
+        return []
+
+    monkeypatch.setattr("node.models.catalogue.difflib.get_close_matches", near)
+    for token in range(1, 302):
+        catalogue.put(KnownModel(entry(catalogue, token, f"model-{token}")))
+    with pytest.raises(ModelNotFound):
+        catalogue.resolve("model")
+    assert len(compared) == 200
+
+
+def test_a_description_is_folded_once_for_all_searches_and_never_for_a_plain_list(
+    catalogue: Catalogue,
+) -> None:
+    catalogue.put(KnownModel(entry(catalogue, 1, "m", description="Sees Things" + "x" * 65_000)))
+    catalogue.page(search=None, owner=None, offset=0, limit=9)
+    assert catalogue._texts == {}
+    assert catalogue.page(search="sees", owner=None, offset=0, limit=9)[1] == 1
+    (folded,) = catalogue._texts.values()
+    assert len(folded) < 3_000
+    catalogue.page(search="other", owner=None, offset=0, limit=9)
+    assert catalogue._texts[catalogue.key(TokenId(1))] is folded
 
 
 def test_weights_are_never_public_even_when_another_token_calls_them_labels(catalogue: Catalogue) -> None:
