@@ -20,7 +20,7 @@ services:        ## anvil, forge, cast and Kubo into .services/
 	@scripts/services
 
 lint: install    ## style, types, layers
-	@ruff check . && ruff format --check . && mypy && lint-imports --no-cache
+	@ruff check . && ruff format --check . && mypy && python scripts/lint_imports
 
 bench: install   ## the figures of docs/benchmarks.md, measured here
 	@python -m benchmarks

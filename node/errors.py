@@ -5,7 +5,12 @@ NodeError
 │   ├── InvalidInput
 │   ├── InputTooLarge
 │   ├── UnsupportedMode
-│   └── UnsupportedMediaType
+│   ├── UnsupportedMediaType
+│   ├── Malformed             not even readable: broken JSON, two Authorization headers
+│   ├── NotAcceptable         no answer exists in a form that the client takes
+│   ├── MethodNotAllowed
+│   ├── HeadersTooLarge
+│   └── TooSlow               the request did not arrive in time
 ├── Denied                   the caller may not
 │   ├── AuthenticationRequired
 │   ├── SignatureInvalid
@@ -18,6 +23,7 @@ NodeError
 │   ├── ModelNotFound
 │   ├── ModelNotServed
 │   ├── ContentNotFound
+│   ├── NotCached
 │   └── RouteNotFound
 ├── Conflict
 │   ├── ModelAmbiguous
@@ -31,6 +37,7 @@ NodeError
 ├── ManifestInvalid          the publisher's metadata.json cannot be served
 ├── ModelInvalid             the publisher's weights cannot be served
 ├── Overloaded               (retriable) a queue is full
+├── Starting                 (retriable)
 ├── ShuttingDown             (retriable)
 ├── DeadlineExceeded
 ├── Fault                    ours
@@ -98,6 +105,26 @@ class UnsupportedMediaType(Rejected):
     code, title = "unsupported_media_type", "Unsupported media type"
 
 
+class Malformed(Rejected):
+    code, title = "malformed", "Malformed request"
+
+
+class NotAcceptable(Rejected):
+    code, title = "not_acceptable", "Not acceptable"
+
+
+class MethodNotAllowed(Rejected):
+    code, title = "method_not_allowed", "Method not allowed"
+
+
+class HeadersTooLarge(Rejected):
+    code, title = "headers_too_large", "Request headers too large"
+
+
+class TooSlow(Rejected):
+    code, title, retriable = "too_slow", "Request arrived too slowly", True
+
+
 class Denied(NodeError):
     code, title = "denied", "Denied"
 
@@ -144,6 +171,10 @@ class ModelNotServed(NotFound):
 
 class ContentNotFound(NotFound):
     code, title = "content_not_found", "Content not found"
+
+
+class NotCached(NotFound):
+    code, title = "not_cached", "Content not held here"
 
 
 class RouteNotFound(NotFound):
@@ -196,6 +227,10 @@ class ModelInvalid(NodeError):
 
 class Overloaded(NodeError):
     code, title, retriable = "overloaded", "Overloaded", True
+
+
+class Starting(NodeError):
+    code, title, retriable = "starting", "Node is starting", True
 
 
 class ShuttingDown(NodeError):

@@ -22,10 +22,11 @@ Milliseconds = Annotated[int, Meta(gt=0, le=3_600_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Positive = Annotated[int, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=0)]
+AddressOrAny = Annotated[str, Meta(pattern=r"^(0x[0-9a-fA-F]{40}|any)$")]
 AddressText = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
 _PREFIXES: Final = (
-    "AVALANCHE_", "CONTRACT_", "CHAIN_", "RPC_", "LICENSE_", "IPFS_", "STORE_", "KUBO_", "PUBLISH",
+    "AVALANCHE_", "CONTRACT_", "CHAIN_", "RPC_", "LICENSE_", "IPFS_", "STORE_", "PUBLISH",
     "SERVE_", "OPERATORS", "CORS_", "TRUSTED_", "PUBLIC_", "SESSION_", "SIGN_IN_", "MAX_", "INFERENCE_",
     "URL_FETCH", "WORKER_", "NODE_", "MODEL_", "DATA_", "LOG_",
 )  # fmt: skip
@@ -84,9 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ipfs_allow_private_gateways: bool = True
     ipfs_max_object_bytes: Positive = 8 * 2**30
     ipfs_peers: tuple[AddressText, ...] = ()
-    kubo_api_url: str = ""
     store_max_bytes: Positive = 50 * 2**30
-    publishers: tuple[AddressText | Literal["any"], ...] = ()
+    publishers: tuple[AddressOrAny, ...] = ()
     publish_max_bytes: Positive = 2 * 2**30
     publish_grace: Seconds = 3_600.0
 

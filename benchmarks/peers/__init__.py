@@ -1,0 +1,1 @@
+"""What a user would otherwise pick, in its plainest form."""

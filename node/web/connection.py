@@ -1,0 +1,234 @@
+"""Connections: bounds on time and size that hold before there is a request, errors in our form, and the
+junction of the express lane (`express.py`) with aiohttp's own handling of requests.
+
+aiohttp bounds the size of headers but not the time that they may take; a client that sends one byte a
+second would keep its connection for as long as it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from node.errors import Fault, HeadersTooLarge, Malformed, NodeError
+from node.web.express import Express, Passage
+from node.web.keys import EDGE
+from node.web.problems import ALWAYS, new_request_id, problem_response
+
+_TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+_log = logging.getLogger("node.web")
+
+
+class Connection(RequestHandler):
+    """One client's connection: closed when the headers of a request are not complete in time."""
+
+    __slots__ = ("_express", "_headers_seconds", "_headers_timer", "_passage", "_sleeper")
+
+    def __init__(
+        self, manager: web.Server, *, express: Express, headers_seconds: float, **options: Any
+    ) -> None:
+        super().__init__(manager, **options)
+        self._express = express
+        self._passage: Passage | None = None
+        self._sleeper: asyncio.Future[None] | None = None
+        """What aiohttp's own loop waits for, while a passage is under way."""
+        self._headers_seconds = headers_seconds
+        self._headers_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        sleeper = self._waiter
+        if sleeper is None or sleeper.done():
+            super().data_received(data)
+        else:
+            self._waiter = None  # aiohttp's own loop sleeps on until it is known whether it is needed
+            super().data_received(data)
+            if not (self._messages and self._depart(sleeper)):
+                self._waiter = sleeper
+                if self._messages:
+                    sleeper.set_result(None)
+        if self._messages or self._request_in_progress:
+            self._disarm()
+            if self._messages and self._current_request is not None:
+                self._fail_broken_body(self._current_request)
+        elif self._headers_timer is None and data and self._waiter is not None:
+            self._arm()  # the first bytes of a further request on this connection
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Only what is paused: aiohttp calls this whenever a body was read, and then parses nothing anew."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def _depart(self, sleeper: asyncio.Future[None]) -> bool:
+        """Try the express lane for the one request that has arrived; False where it goes the ordinary way."""
+        message, payload = self._messages[0]
+        if (
+            isinstance(message, _ErrInfo)
+            or not payload.is_eof()
+            or len(self._messages) > 1
+            or self._paused
+            or self._upgraded
+            or not self._express.serves(message)
+        ):
+            return False
+        body = payload.read_nowait(-1)
+        peer = self.peername
+        remote = peer[0] if isinstance(peer, tuple) else None
+        passage = self._express.begin(message, body, remote=remote, reply=self._arrive)
+        if passage is None:
+            self._messages[0] = message, self._unread(body)
+            return False
+        self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        # Hidden from aiohttp, so that it neither takes the connection for idle nor begins the next request.
+        self._passage, self._sleeper = passage, sleeper
+        self._request_in_progress = True
+        return True
+
+    def _unread(self, body: bytes) -> StreamReader:
+        payload = StreamReader(self, self._read_bufsize, loop=self._loop)
+        if body:
+            payload.feed_data(body)
+        payload.feed_eof()
+        return payload
+
+    def _arrive(self, answer: bytes, last: bool) -> None:
+        """Write the answer of a passage and go on as aiohttp does after one of its own."""
+        sleeper, self._passage, self._sleeper = self._sleeper, None, None
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if self.transport is None or sleeper is None:
+            return
+        self.transport.write(answer)
+        self._waiter = sleeper
+        if last or self._close or self._force_close:
+            sleeper.cancel()
+            self.transport.close()
+        elif self._messages:
+            sleeper.set_result(None)
+        else:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            if self._keepalive_handle is None:
+                self._keepalive_handle = self._loop.call_at(
+                    self._next_keepalive_close_time, self._process_keepalive
+                )
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._passage is not None:
+            self._passage.abandon()
+            self._passage = None
+            self._request_in_progress = False
+        self._disarm()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What the HTTP parser refused, or what failed outside the middleware, as a problem document."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun, no other can be sent")
+        error: NodeError
+        if isinstance(exc, LineTooLong):
+            error = HeadersTooLarge("The request line or a header is longer than this node accepts.")
+        elif status < 500:
+            error = Malformed("This is not a valid HTTP request.")
+            if message and "Too many headers" in message:
+                error = HeadersTooLarge("The request has more headers than this node accepts.")
+        else:
+            _log.error("unexpected error outside a handler", exc_info=exc)
+            error = Fault("The node failed on this request.")
+        response = problem_response(error, request_id=new_request_id())
+        response.headers.update(ALWAYS)
+        response.force_close()
+        return response
+
+    def _fail_broken_body(self, request: web.BaseRequest) -> None:
+        """Tell the handler that reads a body when its framing broke: aiohttp would let it wait."""
+        if isinstance(self._messages[-1][0], _ErrInfo) and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("broken framing"))
+            request.content.feed_eof()  # nothing more can be read off before the connection is closed
+
+    def _arm(self) -> None:
+        self._headers_timer = self._loop.call_later(self._headers_seconds, self._headers_overdue)
+
+    def _disarm(self) -> None:
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
+            self._headers_timer = None
+
+    def _headers_overdue(self) -> None:
+        self._headers_timer = None
+        if self.transport is not None:
+            self.transport.write(_TIMED_OUT)
+        self.force_close()
+
+
+class NodeServer(web.Server):
+    """Makes a `Connection` for every client."""
+
+    def __init__(self, plain: web.Server, *, express: Express, headers_seconds: float) -> None:
+        super().__init__(
+            plain.request_handler,
+            request_factory=plain.request_factory,
+            handler_cancellation=plain.handler_cancellation,
+            loop=plain._loop,
+            **plain._kwargs,
+        )
+        self._express = express
+        self._headers_seconds = headers_seconds
+
+    def __call__(self) -> RequestHandler:
+        return Connection(
+            self,
+            loop=self._loop,
+            express=self._express,
+            headers_seconds=self._headers_seconds,
+            **self._kwargs,
+        )
+
+
+class NodeRunner(web.AppRunner):
+    """Runs the application with this module's connections."""
+
+    async def _make_server(self) -> web.Server:
+        ours = self.app[EDGE]
+        return NodeServer(
+            await super()._make_server(), express=Express(ours), headers_seconds=ours.limits.headers_seconds
+        )
+
+
+def make_runner(app: web.Application, *, shutdown_timeout: float = 10.0) -> web.AppRunner:
+    """The runner of an application that `make_application` made.
+
+    A client that goes away cancels its request, so that what it no longer waits for is not computed.
+    `NodeState.drain` comes first at the end; what still runs `shutdown_timeout` seconds after that is cut.
+    """
+    limits = app[EDGE].limits
+    return NodeRunner(
+        app,
+        handle_signals=False,
+        access_log=None,
+        handler_cancellation=True,
+        auto_decompress=False,
+        keepalive_timeout=limits.keepalive_seconds,
+        lingering_time=limits.linger_seconds,
+        shutdown_timeout=shutdown_timeout,
+        max_line_size=limits.line_bytes,
+        max_field_size=limits.line_bytes,
+        max_headers=limits.header_count,
+    )

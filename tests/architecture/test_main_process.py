@@ -1,0 +1,25 @@
+"""The main process stays light: what it must never import, and what it may only import late."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+NEVER = ("numpy", "PIL", "onnxruntime", "cython_ops")
+LATE = ("web3", "eth_account", "siwe", "pydantic", "ipfshttpclient", "eth_tester")
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in run.stdout.split()}
+
+
+def test_the_node_starts_without_array_libraries_and_without_web3() -> None:
+    loaded = modules_after("import node.app, node.parts")
+    assert not loaded & {*NEVER, *LATE}
+
+
+def test_the_client_starts_without_array_libraries() -> None:
+    loaded = modules_after("import lonja")
+    assert not loaded & {*NEVER, "onnx", "eth_tester"}

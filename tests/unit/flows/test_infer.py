@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+
+from node.errors import (
+    ChainUnavailable,
+    DeadlineExceeded,
+    InvalidInput,
+    LicenseMissing,
+    ModelNotFound,
+    NotPermitted,
+    Rejected,
+    RevisionMismatch,
+)
+from node.flows.infer import Infer
+from node.flows.load_model import LoadModel, Resident
+from node.models.slots import Residency
+from node.types import Address, InferenceRequest, ModelKey, Options, Payload, TokenId
+from tests.unit.flows.conftest import LICENSEE, OWNER, STRANGER, FakeWorker, World, caller
+
+PICTURE = Payload("image", b"\xff\xd8", "binary")
+OPERATOR = Address("0x" + "0f" * 20)
+
+
+@dataclass
+class FakeSlots:
+    make: Callable[[ModelKey, int], Resident]
+    wait: asyncio.Event | None = None
+    capacity: int = 3
+
+    def __post_init__(self) -> None:
+        self.loaded: list[Resident] = []
+
+    @asynccontextmanager
+    async def use(self, key: ModelKey, revision: int) -> AsyncIterator[Resident]:
+        if self.wait is not None:
+            await self.wait.wait()
+        self.loaded.append(self.make(key, revision))
+        yield self.loaded[-1]
+
+    async def load(self, key: ModelKey, revision: int) -> Resident:
+        async with self.use(key, revision) as resident:
+            return resident
+
+    def resident(self) -> list[Residency[Resident]]:
+        return [Residency(each.entry.key, each.entry.revision, 0, each) for each in self.loaded]
+
+
+@dataclass
+class FakeLoader:
+    """Only the switch for the warm-up."""
+
+    cold: bool = False
+
+    @contextmanager
+    def unwarmed(self, key: ModelKey) -> Iterator[None]:
+        self.cold = True
+        yield
+
+
+@dataclass
+class Fetched:
+    body: bytes
+
+
+@dataclass
+class FakeFetcher:
+    asked: str = ""
+
+    async def get(self, url: str, *, limit: int, timeout: float, accept: str) -> Fetched:
+        self.asked = url
+        return Fetched(b"\x89PNG")
+
+
+@pytest.fixture
+def worker() -> FakeWorker:
+    return FakeWorker()
+
+
+@pytest.fixture
+async def slots(world: World, worker: FakeWorker) -> FakeSlots:
+    world.publish(1, "resnet18")
+    await world.models.fill()
+    world.licenses.holders.add((LICENSEE, 1))
+    return FakeSlots(
+        lambda key, revision: Resident(world.catalogue.revision(key, revision), worker, AsyncExitStack())  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture
+def infer(world: World, slots: FakeSlots) -> Infer:
+    return Infer(
+        models=world.models,
+        licenses=world.licenses,  # type: ignore[arg-type]
+        slots=slots,  # type: ignore[arg-type]
+        fetcher=FakeFetcher(),  # type: ignore[arg-type]
+        url_limit=100,
+        url_timeout=1,
+        timeout_ms=30_000,
+    )
+
+
+async def test_a_licensee_gets_the_workers_answer(infer: Infer, worker: FakeWorker) -> None:
+    result = await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
+    assert result.run.predictions == msgspec.Raw(b"[]")
+    assert result.entry.model_id == "resnet18"
+    assert worker.payloads == [PICTURE]
+
+
+async def test_without_a_license_no_model_is_touched(infer: Infer, slots: FakeSlots) -> None:
+    with pytest.raises(LicenseMissing):
+        await infer(caller(STRANGER), InferenceRequest("resnet18", PICTURE))
+    assert slots.loaded == []
+
+
+async def test_an_outage_of_the_chain_is_not_a_refusal(infer: Infer, world: World, slots: FakeSlots) -> None:
+    world.licenses.error = ChainUnavailable("no RPC answers")
+    with pytest.raises(ChainUnavailable):
+        await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
+    assert slots.loaded == []
+
+
+async def test_an_unknown_model_is_not_found(infer: Infer) -> None:
+    with pytest.raises(ModelNotFound):
+        await infer(caller(LICENSEE), InferenceRequest("resnet19", PICTURE))
+
+
+async def test_a_url_is_fetched_and_handed_on_as_an_image(infer: Infer, worker: FakeWorker) -> None:
+    payload = Payload("url", b'"https://example.org/a.png"', "json")
+    await infer(caller(LICENSEE), InferenceRequest("resnet18", payload))
+    assert worker.payloads == [Payload("image", b"\x89PNG", "binary")]
+
+
+async def test_a_url_that_is_no_text_is_refused(infer: Infer) -> None:
+    with pytest.raises(InvalidInput, match="one URL"):
+        await infer(caller(LICENSEE), InferenceRequest("resnet18", Payload("url", b"[1]", "json")))
+
+
+async def test_urls_can_be_switched_off(world: World, slots: FakeSlots) -> None:
+    infer = Infer(
+        models=world.models,
+        licenses=world.licenses,  # type: ignore[arg-type]
+        slots=slots,  # type: ignore[arg-type]
+        fetcher=None,
+        url_limit=1,
+        url_timeout=1,
+        timeout_ms=1000,
+    )
+    with pytest.raises(Rejected, match="URL_FETCH"):
+        await infer(caller(LICENSEE), InferenceRequest("resnet18", Payload("url", b'"http://x"', "json")))
+
+
+async def test_loading_counts_against_the_callers_time(infer: Infer, slots: FakeSlots) -> None:
+    slots.wait = asyncio.Event()
+    request = InferenceRequest("resnet18", PICTURE, Options(timeout=20))
+    with pytest.raises(DeadlineExceeded, match="20 ms"):
+        await infer(caller(LICENSEE), request)
+
+
+@pytest.fixture
+def loader() -> FakeLoader:
+    return FakeLoader()
+
+
+@pytest.fixture
+def load(world: World, slots: FakeSlots, loader: FakeLoader) -> LoadModel:
+    return LoadModel(
+        loader=loader,  # type: ignore[arg-type]
+        models=world.models,
+        licenses=world.licenses,  # type: ignore[arg-type]
+        slots=slots,  # type: ignore[arg-type]
+        operators=frozenset({OPERATOR}),
+    )
+
+
+@pytest.mark.parametrize("who", [OWNER, LICENSEE, OPERATOR])
+async def test_owner_licensee_and_operator_may_load(
+    load: LoadModel, loader: FakeLoader, who: Address
+) -> None:
+    loaded = await load(caller(who), token_id=TokenId(1), manifest_cid=None, warmup=True)
+    assert (loaded.model_id, loaded.slots.models_in_cache) == ("resnet18", ["resnet18"])
+    assert not loader.cold
+
+
+async def test_the_warm_up_can_be_skipped(load: LoadModel, loader: FakeLoader) -> None:
+    await load(caller(OWNER), token_id=TokenId(1), manifest_cid=None, warmup=False)
+    assert loader.cold
+
+
+async def test_a_stranger_may_not_load(load: LoadModel, slots: FakeSlots) -> None:
+    with pytest.raises(NotPermitted):
+        await load(caller(STRANGER), token_id=TokenId(1), manifest_cid=None, warmup=False)
+    assert slots.loaded == []
+
+
+async def test_another_cid_than_the_tokens_is_refused(load: LoadModel, world: World) -> None:
+    other = world.content.add(b"other")
+    with pytest.raises(RevisionMismatch, match="carries bafk"):
+        await load(caller(OWNER), token_id=TokenId(1), manifest_cid=other, warmup=False)
+    mine = world.catalogue.resolve("resnet18").manifest_cid
+    loaded = await load(caller(OWNER), token_id=TokenId(1), manifest_cid=mine, warmup=False)
+    assert loaded.model_id == "resnet18"
