@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from node.addresses import parse_address
@@ -178,8 +179,12 @@ class ChainClient:
 
 
 def _make_web3(rpc: Rpc) -> AsyncWeb3[Any]:
+    limit = sys.getrecursionlimit()
     from web3 import AsyncWeb3  # 0.7 s
 
     from node.chain.web3_provider import RpcProvider
 
+    # py_ecc, which comes along, raises it to 100,000 for its pairings, which nobody needs here: with that,
+    # deeply nested JSON of a stranger would overrun the stack of this process instead of raising
+    sys.setrecursionlimit(limit)
     return AsyncWeb3(RpcProvider(rpc))

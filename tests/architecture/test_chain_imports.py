@@ -57,3 +57,15 @@ signature = PrivateKey(b"1" * 32).sign_recoverable(digest, hasher=None)
 recover(digest, signature[:64] + bytes([signature[64] + 27]))
 """
     assert not loaded_by(code) & set(HEAVY)
+
+
+def test_web3_leaves_the_recursion_limit_where_it_was() -> None:
+    """Its py_ecc raises it beyond what the stack holds, and nested JSON would then end the process."""
+    code = """
+import sys
+from node.chain.client import _make_web3
+before = sys.getrecursionlimit()
+_make_web3(None)
+assert sys.getrecursionlimit() == before, sys.getrecursionlimit()
+"""
+    assert "web3" in loaded_by(code)
