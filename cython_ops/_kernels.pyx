@@ -76,6 +76,7 @@ cdef extern from "kernels.h" nogil:
                                      int) noexcept nogil
     const kernel_table *const lonja_tiers[]
     int lonja_tier_runs(const kernel_table *)
+    int lonja_upper_halves_in_use()
     const bf16_unit *const lonja_bf16_units[]
     int lonja_unit_runs(const bf16_unit *)
 

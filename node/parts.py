@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from node.chain import sign_in_message
 from node.chain.chain import Chain
 from node.chain.client import ChainClient
 from node.chain.events import EventFollower
@@ -103,6 +104,8 @@ async def parts(
         sign_in, authenticate = _identity(settings, url, chain, key, stack)
         fetcher = _fetcher(settings, resources, stack)
         operators = _lower(settings.operators)
+        # The node is ready without what signing in imports; this does it beside the first requests.
+        await stack.enter_async_context(_background(asyncio.to_thread(sign_in_message.preload)))
 
         yield Flows(
             infer=Infer(

@@ -91,12 +91,22 @@ def restore(trainer: Trainer, path: Path) -> None:
 
 def _read(path: Path) -> tuple[_Position, dict[str, Array]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: np.load leaves a damaged file open
+        with path.open("rb") as raw:
+            file = np.load(raw, allow_pickle=False)
             arrays: dict[str, Array] = {name: file[name] for name in file.files}
         position = msgspec.json.decode(arrays.pop("position").tobytes(), type=_Position)
     except FileNotFoundError:
         raise CheckpointInvalid(f"there is no checkpoint {path}: train once without resuming") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+    except (
+        OSError,
+        AttributeError,
+        ValueError,
+        KeyError,
+        EOFError,
+        zipfile.BadZipFile,
+        msgspec.MsgspecError,
+    ) as error:
         raise CheckpointInvalid(f"{path} is not a checkpoint, or a damaged one: {error}") from None
     if position.version != VERSION:
         raise CheckpointInvalid(f"{path} is of version {position.version}; this is version {VERSION}")

@@ -46,7 +46,7 @@ class LayerStats(msgspec.Struct, kw_only=True):
 
 
 class EpochStats(msgspec.Struct, kw_only=True, frozen=True):
-    """One pass over the training rows. `loss` is the mean of the sampled batches; the score is `FinalStats`'."""
+    """One pass over the training rows. `loss` is the mean of the sampled batches."""
 
     epoch: int
     step: int

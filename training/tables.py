@@ -8,6 +8,7 @@ other files' rows from 0.
 from __future__ import annotations
 
 import csv
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -196,9 +197,13 @@ def _csv(path: Path) -> _Columns:
 
 def _npz(path: Path) -> _Columns:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: np.load leaves a damaged file open
+        with path.open("rb") as raw:
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array; np.savez writes several with names")
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataInvalid(f"{path} cannot be read as NPZ: {error}") from None
     values: dict[str, Array] = {}
     for name, array in arrays.items():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ CREATE TABLE IF NOT EXISTS entries (
 ) WITHOUT ROWID;
 """
 _LAST_TOKEN: Final = 2**256
+_CANONICAL: Final = re.compile(r"([0-9]{1,78}):([^:]*):([0-9]{1,78})")
 _SEARCHED: Final = 2_000
 """Characters of a description that a search looks at; a publisher may write 65,536."""
 _NEAR_NAMES: Final = 200
@@ -143,16 +145,16 @@ class Catalogue:
 
         Raises `ModelNotFound` for a canonical name of another chain or contract.
         """
-        parts = name.split(":")
-        if len(parts) != 3 or not parts[0].isdecimal() or not parts[2].isdecimal():
+        found = _CANONICAL.fullmatch(name)
+        if found is None or int(found[3]) >= _LAST_TOKEN:
             return None
         ours = self._contract
-        if int(parts[0]) != ours.chain_id or parts[1].lower() != ours.address.lower():
+        if int(found[1]) != ours.chain_id or found[2].lower() != ours.address.lower():
             raise ModelNotFound(
                 f"{name} belongs to another contract; this node serves {ours.chain_id}:{ours.address}",
                 suggestion="Ask a node of that contract.",
             )
-        return self.key(TokenId(int(parts[2])))
+        return self.key(TokenId(int(found[3])))
 
     def resolve(self, name: str) -> CatalogueEntry:
         """The served model of that name.

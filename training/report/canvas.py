@@ -46,12 +46,14 @@ class SvgCanvas:
     def line(self, points: Sequence[Point], color: str, *, width: float = 1.5) -> None:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         self._parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}" stroke-linejoin="round"/>'
+            f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}" '
+            'stroke-linejoin="round"/>'
         )
 
     def box(self, at: Point, size: Point, color: str) -> None:
         self._parts.append(
-            f'<rect x="{at[0]:.1f}" y="{at[1]:.1f}" width="{size[0]:.1f}" height="{size[1]:.1f}" fill="{color}"/>'
+            f'<rect x="{at[0]:.1f}" y="{at[1]:.1f}" width="{size[0]:.1f}" height="{size[1]:.1f}" '
+            f'fill="{color}"/>'
         )
 
     def dot(self, at: Point, color: str) -> None:

@@ -12,14 +12,18 @@ from training.report.summary import Summary
 from training.stats import LayerStats
 
 _STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2rem auto;padding:0 1rem;
+color:#222;background:#fff}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}
 .verdict{padding:.6rem 1rem;border-radius:6px;font-weight:600}
-.healthy{background:#e3f4ea;color:#14532d}.warning{background:#fdf2d0;color:#713f12}.ill{background:#fde3e3;color:#7f1d1d}
-.finding{border-left:4px solid #d1495b;margin:1rem 0;padding:.1rem 1rem}.finding.warning{background:none;border-color:#c77d0a}
+.healthy{background:#e3f4ea;color:#14532d}.warning{background:#fdf2d0;color:#713f12}
+.ill{background:#fde3e3;color:#7f1d1d}
+.finding{border-left:4px solid #d1495b;margin:1rem 0;padding:.1rem 1rem}
+.finding.warning{background:none;border-color:#c77d0a}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:1rem}
 svg{width:100%;height:auto;border:1px solid #eee;font-family:system-ui,sans-serif}
-table{border-collapse:collapse}td,th{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #eee}
+table{border-collapse:collapse}
+td,th{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #eee}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}dt{color:#666}dd{margin:0 0 .4rem}
 """
 

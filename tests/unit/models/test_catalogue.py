@@ -73,6 +73,24 @@ def test_a_name_of_another_contract_is_not_found_here(catalogue: Catalogue) -> N
         catalogue.resolve(f"1:{CONTRACT.address}:7")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"43113:{CONTRACT.address}:{2**256}",
+        f"43113:{CONTRACT.address}:{'9' * 5000}",
+        f"{'9' * 5000}:{CONTRACT.address}:1",
+        f"43113:{CONTRACT.address}:\u0661",
+        f"43113:{CONTRACT.address}:\u00b2",
+    ],
+    ids=["uint256 and one", "5000 digits", "chain of 5000 digits", "other digits", "superscript"],
+)
+def test_a_name_that_only_looks_canonical_is_not_found(catalogue: Catalogue, name: str) -> None:
+    catalogue.put(KnownModel(entry(catalogue, 1, "resnet18")))
+    assert catalogue.parse_canonical(name) is None
+    with pytest.raises(ModelNotFound):
+        catalogue.resolve(name)
+
+
 def test_entries_survive_a_restart_even_with_a_256_bit_token(tmp_path: Path) -> None:
     first = Catalogue(tmp_path / "c.sqlite", contract=CONTRACT, policy=ALL)
     wanted = entry(first, 2**255, "big")
