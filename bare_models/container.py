@@ -10,7 +10,6 @@ Source: the safetensors format, https://github.com/huggingface/safetensors#forma
 from __future__ import annotations
 
 import json
-import re
 import struct
 from dataclasses import dataclass
 from math import prod
@@ -20,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from bare_models.layers import BareInvalid
+from bare_models.nesting import deeper_than
 
 LENGTH: Final = struct.Struct("<Q")
 MAX_HEADER: Final = 2**20
@@ -27,8 +27,6 @@ MAX_HEADER: Final = 2**20
 MAX_TENSORS: Final = 4096
 MAX_DEPTH: Final = 8
 """The format has three levels."""
-_STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_BRACKETS: Final = re.compile(rb"[\[\]{}]")
 PAD_PREFIX: Final = "__pad__"
 METADATA: Final = "__metadata__"
 ITEM_BYTES: Final = {
@@ -113,23 +111,14 @@ def parse_header(text: bytes, *, file_size: int) -> Header:
 def _members(text: bytes) -> dict[str, Any]:
     if text[:1] != b"{":
         raise BareInvalid("the header does not begin with '{': the file is not safetensors")
-    _check_depth(text)
+    if deeper_than(MAX_DEPTH, text):
+        raise BareInvalid(f"the header is nested deeper than {MAX_DEPTH} levels")
     try:
         members = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         what = str(error) if isinstance(error, BareInvalid) else f"it is not JSON ({type(error).__name__})"
         raise BareInvalid(f"the header cannot be read: {what}") from None
     return dict(members)
-
-
-def _check_depth(text: bytes) -> None:
-    """Refuse nesting before the decoder recurses into it: a library may have raised Python's recursion limit
-    beyond what the stack holds, and then depth is a crash and not an exception."""
-    depth = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", text)):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_DEPTH:
-            raise BareInvalid(f"the header is nested deeper than {MAX_DEPTH} levels")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from node.chain.abi import Codec, LonjaAbi, offer
 from node.chain.chain import ChainEvent, LicenseReading, RangeRefused
 from node.chain.contract_signatures import signature_call
 from node.chain.proof import prove_all
+from node.chain.recursion import kept_recursion_limit
 from node.chain.rpc import HEIGHT, Call, CallReverted, Read, Rpc, RpcRefused, data_bytes
 from node.errors import ChainUnavailable, ModelNotFound, StartupError
 from node.settings import Settings
@@ -72,9 +73,10 @@ class ChainClient:
     @cached_property
     def web3(self) -> AsyncWeb3[Any]:
         """web3 over the same URLs; imported with its first use."""
-        from web3 import AsyncWeb3  # 0.5 s
+        with kept_recursion_limit():
+            from web3 import AsyncWeb3  # 0.5 s
 
-        from node.chain.web3_provider import RpcProvider
+            from node.chain.web3_provider import RpcProvider
 
         return AsyncWeb3(RpcProvider(self.rpc))
 

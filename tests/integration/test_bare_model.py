@@ -42,11 +42,12 @@ async def test_it_is_published_bought_and_run(world: World, tmp_path: Path) -> N
     async with (
         AsyncClient.from_devnet(world.devnet_json, role="publisher") as publisher,
         AsyncClient.from_devnet(world.devnet_json) as licensee,
+        AsyncClient.from_devnet(world.devnet_json, role="stranger") as stranger,
     ):
         published = await publisher.publish(tmp_path / "winds.safetensors", draft(tmp_path), offers=[OFFER])
         question = {"format": "tabular", "content": [row, row]}
         with pytest.raises(LicenseMissing):
-            await licensee.infer("winds", json=question)
+            await stranger.infer("winds", json=question)
         await licensee.buy(published.token_id)
         given = await licensee.infer("winds", json=question)
         formats = (await licensee.model("winds")).inputs
