@@ -1,4 +1,4 @@
-"""A gateway that lies, seen from a client of the node; the single lies are in `tests/unit/ipfs/test_attacks.py`."""
+"""A gateway that lies, seen by a client of a node; each lie is in `tests/unit/ipfs/test_attacks.py`."""
 
 from __future__ import annotations
 
