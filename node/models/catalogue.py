@@ -2,7 +2,7 @@
 
 Enters: entries that a flow has joined from the contract and a checked manifest. Leaves: an entry by
 any of its names, pages for browsing, and the set of CIDs that tokens refer to. Everything here can
-be had again from the chain, so the file may be deleted while the node is down.
+be had again from the chain, except who had which weights first (`claims`), where tokens were updated.
 
 Reads of the hot path (`resolve`) touch memory only; the database is written a row at a time.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import logging
 import re
 import sqlite3
 from collections import Counter, defaultdict
@@ -21,10 +22,12 @@ from typing import Final
 import msgspec
 
 from node.cid import Cid
-from node.errors import ModelAmbiguous, ModelNotFound
+from node.errors import ModelAmbiguous, ModelNotFound, StartupError
 from node.models.claims import BlockKey, Claims, block_key, oldest
 from node.models.policy import ServePolicy
 from node.types import Address, CatalogueEntry, ContractRef, ModelKey, TokenId
+
+log = logging.getLogger(__name__)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -77,10 +80,7 @@ class Catalogue:
     def __init__(self, path: Path | str, *, contract: ContractRef, policy: ServePolicy) -> None:
         self._contract = contract
         self._policy = policy
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.executescript(_SCHEMA)
+        self._database = _open(path)
         self._known: dict[ModelKey, KnownModel] = {}
         self._texts: dict[ModelKey, str] = {}
         self._by_name: dict[str, set[ModelKey]] = defaultdict(set)
@@ -95,7 +95,10 @@ class Catalogue:
             (contract.chain_id, contract.address),
         )
         for (blob,) in rows:
-            self._remember(msgspec.json.decode(blob, type=KnownModel, dec_hook=_decode))
+            try:
+                self._remember(msgspec.json.decode(blob, type=KnownModel, dec_hook=_decode))
+            except (msgspec.MsgspecError, ValueError) as error:
+                log.warning("an entry of the catalogue cannot be read, its token is read again: %s", error)
 
     def close(self) -> None:
         self._database.close()
@@ -287,6 +290,21 @@ class Catalogue:
             self._public[block_key(cid)] += change
         for cid in known.cids:
             self._referred[block_key(cid)] += change
+
+
+def _open(path: Path | str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.executescript(_SCHEMA)
+    except sqlite3.Error as error:
+        database.close()
+        raise StartupError(
+            f"{Path(path).name} in DATA_DIR cannot be used: {error}. If it is damaged, move it away: "
+            "the models in it are read from the chain again"
+        ) from error
+    return database
 
 
 def _encode(value: object) -> object:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import msgspec
 import pytest
 
 from node.cid import RAW, Cid
-from node.errors import ModelAmbiguous, ModelNotFound, SettingsInvalid
+from node.errors import ModelAmbiguous, ModelNotFound, SettingsInvalid, StartupError
 from node.models.catalogue import Catalogue, KnownModel
 from node.models.policy import ServePolicy
 from node.types import Address, CatalogueEntry, ContractRef, TokenId
@@ -194,3 +195,23 @@ def test_production_serves_nothing_until_told() -> None:
     assert ServePolicy.parse(None, production=False).everything
     with pytest.raises(SettingsInvalid, match="'resnet'"):
         ServePolicy.parse(("resnet",), production=False)
+
+
+def test_a_damaged_file_stops_the_start_and_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.sqlite").write_bytes(b"x" * 8192)
+    with pytest.raises(StartupError, match=r"catalogue\.sqlite in DATA_DIR .* move it away"):
+        Catalogue(tmp_path / "catalogue.sqlite", contract=CONTRACT, policy=ALL)
+
+
+def test_an_entry_that_another_version_wrote_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    first = Catalogue(path, contract=CONTRACT, policy=ALL)
+    first.put(KnownModel(entry(first, 1, "kept")))
+    first.put(KnownModel(entry(first, 2, "foreign")))
+    first.close()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE entries SET entry = ? WHERE token_id = '2'", (b'{"entry": {"old": 1}}',))
+    database.close()
+    second = Catalogue(path, contract=CONTRACT, policy=ALL)
+    assert [item.model_id for item in second.page(search=None, owner=None, offset=0, limit=9)[0]] == ["kept"]
+    second.close()
