@@ -36,13 +36,16 @@ def profile(
     labelled = targets.dtype.kind in "iu"
     tells = _tells(x, targets) if len(x) >= _FEWEST else [None] * x.shape[1]
     means, deviations = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    steady = (x == np.median(x, axis=0)).mean(axis=0)
     names = columns or [f"column {i}" for i in range(x.shape[1])]
     counts = np.bincount(targets, minlength=len(classes or ())).tolist() if labelled else None
     return DataStats(
         rows=len(x),
         features=[
-            FeatureStats(name=name, mean=float(mean), deviation=float(deviation), tells=told)
-            for name, mean, deviation, told in zip(names, means, deviations, tells, strict=True)
+            FeatureStats(
+                name=name, mean=float(mean), deviation=float(deviation), steady=float(same), tells=told
+            )
+            for name, mean, deviation, same, told in zip(names, means, deviations, steady, tells, strict=True)
         ],
         class_names=list(classes) if classes is not None else None,
         class_counts=counts,

@@ -17,7 +17,7 @@ Percentiles: TypeAlias = tuple[float, float, float]
 
 
 class LayerStats(msgspec.Struct, kw_only=True):
-    """One layer. Lists run with `TrainingStats.steps`, those that begin with `deep_` with `deep_steps`.
+    """One layer. Lists run with `TrainingStats.steps`, `alive` with `alive_steps`, `deep_...` with `deep_steps`.
 
     Attributes
     ----------
@@ -77,11 +77,18 @@ class FinalStats(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class FeatureStats(msgspec.Struct, kw_only=True, frozen=True):
-    """A column as the network is given it. `tells` is how well it tells the target by itself, 0 to 1."""
+    """A column as the network is given it.
+
+    Attributes
+    ----------
+    steady : share of the rows that have its median: near 1 for rare marks and the edges of pictures.
+    tells : how well it tells the target by itself, 0 to 1.
+    """
 
     name: str
     mean: float
     deviation: float
+    steady: float = 0.0
     tells: float | None = None
 
 
@@ -113,6 +120,7 @@ class TrainingStats(msgspec.Struct, kw_only=True):
     loss: list[float] = []
     rates: list[float] = []
     grad_norm: list[float] = []
+    alive_steps: list[int] = []
     deep_steps: list[int] = []
     epochs: list[EpochStats] = []
     clipped_norm: float | None = None

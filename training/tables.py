@@ -143,9 +143,8 @@ def _check_classes(classes: Array, counts: Array, name: str) -> None:
     if counts.min() < 2:
         rare = ", ".join(repr(str(each)) for each in classes[counts < 2][:5])
         raise DataInvalid(
-            f"column {name!r}: {int((counts < 2).sum())} classes have a single row ({rare}); at least 2 "
-            "rows each are "
-            "needed. If it is a quantity, say task = 'regression'"
+            f"column {name!r}: {int((counts < 2).sum())} classes have a single row ({rare}); at least 2 rows "
+            "each are needed. If it is a quantity, say task = 'regression'"
         )
 
 

@@ -191,6 +191,7 @@ class Trainer:
         values, grads, ops = network.values, network.grads, ops_for(network.dtype)
         recorder, every, clip = self.recorder, settings.stats_every, settings.clip_norm
         deep_every = recorder.deep_every
+        short = len(self.batches.views) < every  # an epoch has at least one sample
         share, rate, steps = settings.schedule.share, settings.optimizer.rate, self.steps
         spare = np.empty((settings.batch, network.outputs), network.dtype)
         last_told = perf_counter()
@@ -200,7 +201,7 @@ class Trainer:
             bound = network.bound(len(x))
             outputs = bound.forward(x)
             bound.backprop(loss.gradient(outputs, targets, ops=ops, out=spare[: len(x)]))
-            sampled = step % every == 0 or number == 0
+            sampled = step % every == 0 or (number == 0 and short)
             if sampled and not recorder.light(
                 bound, step=step, loss=loss.value(outputs, targets, ops=ops), rate=now
             ):

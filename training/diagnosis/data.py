@@ -10,6 +10,7 @@ from training.stats import FeatureStats, TrainingStats
 
 FAR: Final = 10.0
 SPREAD: Final = 100.0
+STEADY: Final = 0.9
 SCALE_SOURCE: Final = (
     "LeCun et al. 1998, Efficient BackProp, sec. 4.3 (inputs with mean 0 and equal variances)"
 )
@@ -31,13 +32,15 @@ def not_scaled(stats: TrainingStats) -> Iterator[Finding]:
         return
     moving = [column for column in stats.data.features if column.deviation > 0]
     far = [column for column in moving if max(abs(column.mean), column.deviation) > FAR]
-    spread = max((c.deviation for c in moving), default=1) / min((c.deviation for c in moving), default=1)
+    # a column that is nearly always the same deviates little, and that is no matter of its unit
+    lively = [column for column in moving if column.steady < STEADY] or moving
+    spread = max((c.deviation for c in lively), default=1) / min((c.deviation for c in lively), default=1)
     if not far and spread <= SPREAD:
         return
     if far:
         shown = sorted(far, key=lambda column: -max(abs(column.mean), column.deviation))
     else:
-        shown = sorted(moving, key=lambda column: column.deviation)[:: max(1, len(moving) - 1)]
+        shown = sorted(lively, key=lambda column: column.deviation)[:: max(1, len(lively) - 1)]
     yield Finding(
         rule="not-scaled",
         severity="ill" if any(max(abs(c.mean), c.deviation) > FAR * SPREAD for c in far) else "warning",

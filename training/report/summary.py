@@ -72,6 +72,7 @@ def _curves(stats: TrainingStats) -> list[Plot]:
 
 def _health(stats: TrainingStats) -> list[Plot]:
     steps = [float(step) for step in stats.steps]
+    fired = [float(step) for step in stats.alive_steps]
     deep = [float(step) for step in stats.deep_steps]
     layers = [(f"layer {layer.index}", layer) for layer in stats.layers]
     learning = [(name, layer) for name, layer in layers if layer.grad_norm]
@@ -88,7 +89,7 @@ def _health(stats: TrainingStats) -> list[Plot]:
         Lines(
             "ReLU units alive on a batch",
             "step",
-            [Series(n, steps, each.alive) for n, each in firing],
+            [Series(n, fired, each.alive) for n, each in firing],
             span=(0, 1),
         ),
         Spans(

@@ -155,6 +155,14 @@ def test_columns_far_apart_are_not_scaled() -> None:
     assert "column 2" in found.where
 
 
+def test_columns_that_are_nearly_always_zero_need_no_scaling() -> None:
+    world = blobs()
+    for x, _ in (world.train, world.validation):
+        x[:, 2] = 0
+        x[::50, 2] = 0.01
+    assert "not-scaled" not in verdict(world, hidden("relu"), **HEALTHY).rules
+
+
 def test_a_rare_class_warns_and_one_never_recognised_is_ill() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1200, 4)).astype(np.float32)
