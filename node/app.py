@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import gc
 import logging
 import os
 import signal
@@ -23,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from node import logs
 from node.errors import StartupError
+from node.runtime import linux
 from node.settings import Settings
 from node.web.keys import EDGE, NodeState
 from node.web.server import make_application, make_runner
@@ -107,6 +107,7 @@ async def _live(
     async with _open_port(application, settings) as own_url:
         url = settings.public_url.rstrip("/") or own_url
         log.info("listening on %s, starting", own_url)
+        linux.use_few_heaps()
         opening = asyncio.get_running_loop().run_in_executor(None, opened)
         from node.parts import Resources, parts  # 0.1 s, which need not stand before the open port
 
@@ -114,8 +115,6 @@ async def _live(
         metrics = application[EDGE].metrics
         async with parts(settings, url=url, metrics=metrics, resources=resources or Resources()) as flows:
             state.flows = flows
-            gc.freeze()  # what start-up made stays; the collector need not walk it again
-            gc.enable()
             log.info("ready: serving %s", url)
             ready(own_url)
             await stop.wait()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,6 +46,7 @@ from node.models.catalogue import Catalogue
 from node.models.policy import ServePolicy
 from node.models.slots import Slots
 from node.outbound import GuardedFetcher
+from node.runtime import linux
 from node.runtime.host import WorkerHost
 from node.settings import Settings
 from node.types import ModelKey
@@ -104,8 +106,7 @@ async def parts(
         sign_in, authenticate = _identity(settings, url, chain, key, stack)
         fetcher = _fetcher(settings, resources, stack)
         operators = _lower(settings.operators)
-        # The node is ready without what signing in imports; this does it beside the first requests.
-        await stack.enter_async_context(_background(asyncio.to_thread(sign_in_message.preload)))
+        await stack.enter_async_context(_background(_settle()))
 
         yield Flows(
             infer=Infer(
@@ -297,6 +298,15 @@ async def _writable(folder: Path) -> None:
         await asyncio.to_thread(write)
     except OSError as error:
         raise StoreFull(f"MODEL_DIR cannot be written: {error.strerror}") from None
+
+
+async def _settle() -> None:
+    """What start-up leaves for later, beside the first requests: the node is ready without it."""
+    await asyncio.to_thread(sign_in_message.preload)
+    gc.collect()  # `lonja serve` has kept the collector off until here
+    gc.freeze()  # what start-up made stays; the collector need not walk it again
+    gc.enable()
+    linux.trim_heap()
 
 
 async def _prune_now_and_then(store: BlockStore) -> None:
