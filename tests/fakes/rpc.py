@@ -89,7 +89,8 @@ class RpcPeer:
             case "limited":
                 return web.json_response(_error(asked, -32005, "limit exceeded"))
             case "odd-ids":
-                return web.json_response([{"jsonrpc": "2.0", "id": [], "result": "0x1"}] * 2)
+                odd = [{"jsonrpc": "2.0", "id": [], "result": "0x1"}]
+                return web.json_response(odd * len(asked)) if isinstance(asked, list) else None
             case "no-batch":
                 return (
                     web.json_response(_error({}, -32600, "no batches")) if isinstance(asked, list) else None
