@@ -202,7 +202,9 @@ def _slots(
         max_bytes=settings.max_body_bytes,
         lost=lost,
     )
-    slots = Slots(capacity=settings.max_models_in_memory, load=loader, close=Resident.close)
+    slots = Slots(
+        capacity=settings.max_models_in_memory, load=loader, close=Resident.close, fetch=loader.fetch
+    )
     stack.push_async_callback(slots.close)
     metrics.watch(
         queue_depth=lambda: sum(slot.resident.worker.in_flight for slot in slots.resident()),
