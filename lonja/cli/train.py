@@ -54,7 +54,7 @@ def command(
     `lonja publish` takes.
 
     Everything that is not said has a default; a configuration file says more (docs/training.md), and
-    options win over it. Ctrl-C keeps the checkpoint of the last whole epoch.
+    options win over it. Ctrl-C keeps the last checkpoint, which is at most moments old.
 
     \b
     Examples:
@@ -72,9 +72,9 @@ def command(
     except TrainingError as error:
         raise UsageInvalid(str(error)) from None
     if outcome is None:
-        click.echo(
-            f"stopped after epoch {run.trainer.epoch}; go on with the same command and --resume", err=True
-        )
+        kept = run.trainer.kept_epoch
+        again = "the same command with --resume goes on"
+        click.echo(f"stopped: the checkpoint is of epoch {kept}; {again}" if kept else "stopped", err=True)
         return 130
     if as_json:
         print_json(_told(outcome))

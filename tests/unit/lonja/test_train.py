@@ -74,7 +74,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_resume_goes_on_to_the_same_bits(
 
     monkeypatch.setattr(Trainer, "fit", interrupted)
     assert run(monkeypatch, *common, "--out", "half") == 130
-    assert "stopped after epoch 5; go on with the same command and --resume" in capsys.readouterr().err
+    assert "the same command with --resume goes on" in capsys.readouterr().err
     assert not Path("half/weights.bin").exists()
     monkeypatch.setattr(Trainer, "fit", real)
     assert run(monkeypatch, *common, "--out", "half", "--resume") == 0
