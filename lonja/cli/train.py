@@ -61,7 +61,7 @@ def command(
       lonja train --data iris.csv --target species
       lonja train digits.toml --epochs 40 --out digits-model
       lonja train digits.toml --out digits-model --resume
-      lonja publish iris-model/model.safetensors iris-model/metadata.json --devnet devnet/devnet.json
+      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --devnet devnet/devnet.json
     """
     from training.errors import TrainingError
 
@@ -158,7 +158,9 @@ def _show(run: Run, outcome: Outcome) -> None:
     click.echo(f"report   {outcome.page}")
     if outcome.exported is not None:
         click.echo(f"model    {outcome.exported.safetensors}, weights.bin, {outcome.exported.onnx.name}")
-        click.echo(f"publish  lonja publish {outcome.exported.safetensors} {outcome.exported.manifest}")
+        click.echo(
+            f"publish  lonja publish {outcome.exported.safetensors} --manifest {outcome.exported.manifest}"
+        )
 
 
 def _show_findings(verdict: Verdict) -> None:
