@@ -24,6 +24,7 @@ SECTIONS = {
     "worker": "Workers",
     "http": "The HTTP layer alone",
     "kernels": "Kernels",
+    "bare": "Bare models",
 }
 PAGE = Path(__file__).resolve().parent.parent / "docs/benchmarks.md"
 HEAD = """# Figures
