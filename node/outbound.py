@@ -112,7 +112,9 @@ class PublicResolver(AbstractResolver):
 
 def open_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
     """A session that keeps no cookies, follows no proxy settings and decompresses nothing by itself."""
-    connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=32, limit_per_host=8)
+    # Waiting for a connection would count as the peer's stalling, so there are more than callers use at
+    # once: a handful of dripping downloads must not keep others from the same gateway.
+    connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=256, limit_per_host=64)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
