@@ -19,11 +19,14 @@ import msgspec
 from msgspec import Meta
 
 from bare_models.layers import BareInvalid
+from bare_models.nesting import deeper_than
 
 LENGTH: Final = struct.Struct("<Q")
 MAX_HEADER: Final = 2**20
 """256 layers with long names need a fifth of it; the format would allow 100 MB."""
 MAX_TENSORS: Final = 4096
+MAX_DEPTH: Final = 8
+"""The format has three levels."""
 PAD_PREFIX: Final = "__pad__"
 METADATA: Final = "__metadata__"
 ITEM_BYTES: Final = {
@@ -108,6 +111,8 @@ def parse_header(text: bytes, *, file_size: int) -> Header:
 def _members(text: bytes) -> dict[str, Any]:
     if text[:1] != b"{":
         raise BareInvalid("the header does not begin with '{': the file is not safetensors")
+    if deeper_than(MAX_DEPTH, text):
+        raise BareInvalid(f"the header is nested deeper than {MAX_DEPTH} levels")
     try:
         members = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

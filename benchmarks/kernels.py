@@ -1,6 +1,6 @@
 """The kernels beside NumPy, ONNX Runtime and (where installed) torch, in one run, called from Python.
 
-`python -m benchmarks.kernels` prints a Markdown table: one pinned thread, microseconds a call, median (minimum).
+`python -m benchmarks.kernels` prints a Markdown table: one pinned thread, microseconds, median (minimum).
 `python -m benchmarks.kernels --threads 2` adds what a second thread brings to the large rows.
 """
 

@@ -76,6 +76,7 @@ cdef extern from "kernels.h" nogil:
                                      int) noexcept nogil
     const kernel_table *const lonja_tiers[]
     int lonja_tier_runs(const kernel_table *)
+    int lonja_upper_halves_in_use()
     const bf16_unit *const lonja_bf16_units[]
     int lonja_unit_runs(const bf16_unit *)
 
@@ -101,6 +102,7 @@ cdef extern from "scratch.h" nogil:
 
 # Below this many elements a call ends sooner than the GIL could be released and taken again.
 cdef int64_t RELEASE = 16384
+cdef int64_t RELEASE_PRODUCTS = 262144  # of a network: some 5 us
 
 include "face/tiers.pxi"
 include "face/checks.pxi"

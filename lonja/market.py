@@ -10,7 +10,6 @@ Goes through `node.chain.transactions` with eth-abi's own codec: importing web3 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lonja.answers import PERPETUAL, LicenseStatus, Offer, Purchase
@@ -29,18 +28,9 @@ T = TypeVar("T")
 _RPC_SECONDS = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Codec:
-    """Stands where web3 would: only its codec is used."""
-
-    codec: Any
-
-
 async def connect(url: str, contract: str) -> ChainClient:
     """Find out which chain answers at `url`. Raises `ChainFailed`, or `UsageInvalid` for a bad address."""
-    from eth_abi.abi import default_codec
-
-    from node.chain.client import ChainClient
+    from node.chain.client import ChainClient, abi_codec
     from node.chain.rpc import HEIGHT, Rpc, quantity
     from node.types import ContractRef
 
@@ -52,8 +42,7 @@ async def connect(url: str, contract: str) -> ChainClient:
     except BaseException:
         await rpc.close()
         raise
-    codec = cast("Any", _Codec(default_codec))
-    return ChainClient(rpc=rpc, contract=ContractRef(chain_id, address), web3=codec)
+    return ChainClient(rpc=rpc, contract=ContractRef(chain_id, address), codec=abi_codec())
 
 
 class Market:

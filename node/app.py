@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import gc
 import logging
 import os
 import signal
@@ -23,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from node import logs
 from node.errors import StartupError
+from node.runtime import linux
 from node.settings import Settings
 from node.web.keys import EDGE, NodeState
 from node.web.server import make_application, make_runner
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 async def serve(
     settings: Settings,
     *,
+    opened: Callable[[], None] = lambda: None,
     ready: Callable[[str], None] = lambda _url: None,
     resources: Resources | None = None,
 ) -> int:
@@ -43,6 +44,7 @@ async def serve(
 
     Parameters
     ----------
+    opened : called in a thread once the port is open, before anything connects to elsewhere.
     ready : called with the node's URL once it can serve.
 
     Returns
@@ -60,7 +62,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        await run(settings, stop=stop, ready=ready, resources=resources)
+        await run(settings, stop=stop, opened=opened, ready=ready, resources=resources)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
@@ -71,13 +73,16 @@ async def run(
     settings: Settings,
     *,
     stop: asyncio.Event,
+    opened: Callable[[], None] = lambda: None,
     ready: Callable[[str], None],
     resources: Resources | None = None,
 ) -> None:
     """Run a node until `stop` is set, also while it is still starting. Raises `StartupError`."""
     with only_node_of(settings.data_dir):
         state = NodeState()
-        life = asyncio.create_task(_live(settings, state, stop=stop, ready=ready, resources=resources))
+        life = asyncio.create_task(
+            _live(settings, state, stop=stop, opened=opened, ready=ready, resources=resources)
+        )
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({life, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -94,6 +99,7 @@ async def _live(
     state: NodeState,
     *,
     stop: asyncio.Event,
+    opened: Callable[[], None],
     ready: Callable[[str], None],
     resources: Resources | None,
 ) -> None:
@@ -101,12 +107,14 @@ async def _live(
     async with _open_port(application, settings) as own_url:
         url = settings.public_url.rstrip("/") or own_url
         log.info("listening on %s, starting", own_url)
+        linux.use_few_heaps()
+        opening = asyncio.get_running_loop().run_in_executor(None, opened)
         from node.parts import Resources, parts  # 0.1 s, which need not stand before the open port
 
+        await opening
         metrics = application[EDGE].metrics
         async with parts(settings, url=url, metrics=metrics, resources=resources or Resources()) as flows:
             state.flows = flows
-            gc.freeze()  # what start-up made stays; the collector need not walk it again
             log.info("ready: serving %s", url)
             ready(own_url)
             await stop.wait()

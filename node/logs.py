@@ -22,7 +22,8 @@ _SECRETS: Final = tuple(
     for pattern, replacement in (
         (r"\b(Bearer)\s+[^\s\"',;]+", r"\1 [hidden]"),
         (r"\b(Lonja-EIP712)\s+[^\r\n\"]+", r"\1 [hidden]"),
-        (r"\b((?:https?|wss?)://)(?:[^\s/@\"']*@)?([^\s/?#\"']+)[^\s\"'>)]*", r"\1\2/…"),
+        (r"\b((?:https?|wss?)://)[^\s/@\"']*@", r"\1"),
+        (r"\b((?:https?|wss?)://[^\s/?#\"',;>)]+)[/?#][^\s\"'>)]*", r"\1/…"),
         (r"\b(?:0x)?[0-9a-f]{128,}\b", "[signature hidden]"),
         (
             r"\b(authorization|token|password|secret|signature|private[_ -]?key|api[_-]?key)"
@@ -83,7 +84,7 @@ class ReadableLines(logging.Formatter):
         if fields:
             line += "  " + _CONTROL.sub("·", fields).replace("\n", "·")
         if record.exc_info:
-            line += "\n" + redact(self.formatException(record.exc_info))
+            line += "\n" + _CONTROL.sub("·", redact(self.formatException(record.exc_info)))
         return line.encode("utf-8", "backslashreplace").decode()
 
 

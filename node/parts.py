@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from node.chain import sign_in_message
 from node.chain.chain import Chain
 from node.chain.client import ChainClient
 from node.chain.events import EventFollower
@@ -44,6 +46,7 @@ from node.models.catalogue import Catalogue
 from node.models.policy import ServePolicy
 from node.models.slots import Slots
 from node.outbound import GuardedFetcher
+from node.runtime import linux
 from node.runtime.host import WorkerHost
 from node.settings import Settings
 from node.types import ModelKey
@@ -103,6 +106,7 @@ async def parts(
         sign_in, authenticate = _identity(settings, url, chain, key, stack)
         fetcher = _fetcher(settings, resources, stack)
         operators = _lower(settings.operators)
+        await stack.enter_async_context(_background(_settle()))
 
         yield Flows(
             infer=Infer(
@@ -198,7 +202,9 @@ def _slots(
         max_bytes=settings.max_body_bytes,
         lost=lost,
     )
-    slots = Slots(capacity=settings.max_models_in_memory, load=loader, close=Resident.close)
+    slots = Slots(
+        capacity=settings.max_models_in_memory, load=loader, close=Resident.close, fetch=loader.fetch
+    )
     stack.push_async_callback(slots.close)
     metrics.watch(
         queue_depth=lambda: sum(slot.resident.worker.in_flight for slot in slots.resident()),
@@ -294,6 +300,15 @@ async def _writable(folder: Path) -> None:
         await asyncio.to_thread(write)
     except OSError as error:
         raise StoreFull(f"MODEL_DIR cannot be written: {error.strerror}") from None
+
+
+async def _settle() -> None:
+    """What start-up leaves for later, beside the first requests: the node is ready without it."""
+    await asyncio.to_thread(sign_in_message.preload)
+    gc.collect()  # `lonja serve` has kept the collector off until here
+    gc.freeze()  # what start-up made stays; the collector need not walk it again
+    gc.enable()
+    linux.trim_heap()
 
 
 async def _prune_now_and_then(store: BlockStore) -> None:

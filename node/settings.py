@@ -125,7 +125,11 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path | None = Pa
     """
     texts: dict[str, str] = {}
     if env_file is not None and env_file.is_file():
-        for name, value in dotenv_values(env_file, interpolate=False).items():
+        try:
+            lines = dotenv_values(env_file, interpolate=False)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsInvalid(f"{env_file.name} cannot be read: {error}") from None
+        for name, value in lines.items():
             if name not in FIELDS:
                 raise SettingsInvalid(f"{env_file.name}: unknown setting {name}{_near(name)}")
             texts[name] = value or ""

@@ -64,6 +64,7 @@ static void activate(int kind, float alpha, const float *x, float *y, int64_t n)
     default:
         if (x != y) memcpy(y, x, (size_t)n * sizeof(float));
     }
+    vf_leave();
 }
 
 INLINE void slope_span(int kind, const float *g, const float *v, float *out, int64_t n, vf alpha)
@@ -101,5 +102,6 @@ static void activate_back(int kind, float alpha, const float *g, const float *v,
     default:
         if (g != out) memcpy(out, g, (size_t)n * sizeof(float));
     }
+    vf_leave();
 }
 #endif

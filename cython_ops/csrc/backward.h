@@ -64,11 +64,13 @@ static void back_to_weights(const float *grad, const float *x, int64_t n, int64_
     product p = {{grad, 1, out}, out, n, in, x, dw, scratch};
     lonja_team_run(threads, product_share, &p);
     column_sums(grad, n, out, db);
+    vf_leave();
 }
 static void back_to_input(const float *grad, const float *w, int64_t n, int64_t in, int64_t out, float *dx,
                           float *scratch, int threads)
 {
     product p = {{grad, out, 1}, n, out, in, w, dx, scratch};
     lonja_team_run(threads, product_share, &p);
+    vf_leave();
 }
 #endif

@@ -30,6 +30,7 @@ static void bf16_row(const float *x, int64_t in, int64_t depth, uint16_t *to)
 {
     for (int64_t i = 0; i < in; i++) to[i] = bf16_of(x[i]);
     memset(to + in, 0, (size_t)(depth - in) * sizeof *to);
+    vf_leave();
 }
 
 /* ---- the unit of vectors: rows of x and of w side by side, as in dot.h ---- */
@@ -168,5 +169,6 @@ static void bf16_network(const bf16_unit *unit, const bf16_layer *layers, int co
     const int64_t block = (n < BF16_CHUNK ? (n + 31) / 32 * 32 : BF16_CHUNK) * widest;
     bf16_call call = {unit, layers, count, x, n, y, {scratch, scratch + block}, (uint16_t *)(scratch + 2 * block), widest};
     lonja_team_run(threads, bf16_share, &call);
+    vf_leave();
 }
 #endif

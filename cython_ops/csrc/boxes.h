@@ -65,6 +65,7 @@ static int64_t nms_greedy(const float *boxes, const int64_t *order, int64_t coun
         k.y2[kept] = box[3];
         k.area[kept++] = area;
     }
+    vf_leave();
     return kept;
 }
 
@@ -81,5 +82,6 @@ static void iou_matrix(const float *a, int64_t n, const float *b, int64_t m, flo
             out[i * m + j] = both == 0.0f ? 0.0f : inter / both;
         }
     }
+    vf_leave();
 }
 #endif

@@ -139,6 +139,7 @@ static int64_t cosine_topk(const float *rows, const float *query, int64_t n, int
                      .query_square = products(query, query, d).square,
                      .values = values, .indices = indices, .counts = counts};
     lonja_team_run(threads, scan_rows, &s);
+    vf_leave();
     return merge_heaps(&s, threads);
 }
 
@@ -154,6 +155,7 @@ static void quantize_rows(const float *rows, int64_t n, int64_t d, int8_t *codes
         for (int64_t i = 0; i < d; i++) codes[i] = scale > 0.0f && scale < INFINITY ? (int8_t)lrintf(rows[i] * scale) : 0;
         gains[r] = norm != norm || norm > 3e38 ? NAN : usable ? (float)((double)top / 127.0 / norm) : 0.0f;
     }
+    vf_leave();
 }
 
 /* values and indices: threads * candidates each; the k best of them, scored exactly, first */
@@ -170,6 +172,7 @@ static int64_t cosine_topk_codes(const int8_t *codes, const float *gains, const 
         h.value[j] = cosine_of(products(rows + h.index[j] * d, query, d), query_square);
     for (int64_t j = h.count / 2 - 1; j >= 0; j--) heap_down(&h, j, h.count, h.value[j], h.index[j]);
     heap_sort(&h);
+    vf_leave();
     return h.count < k ? h.count : k;
 }
 #endif

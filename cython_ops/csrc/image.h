@@ -65,6 +65,7 @@ static void image_to_planes(const uint8_t *x, int64_t pixels, int64_t channels, 
         const float g[3] = {gain[a], gain[1], gain[b]}, s[3] = {shift[a], shift[1], shift[b]};
         float *const plane[3] = {out + a * pixels, out + pixels, out + b * pixels};
         planes3(x, pixels, g, s, plane);
+        vf_leave();
         return;
     }
     for (int64_t c = 0; c < channels; c++) {
@@ -72,6 +73,7 @@ static void image_to_planes(const uint8_t *x, int64_t pixels, int64_t channels, 
         const float g = gain[c], s = shift[c];
         for (int64_t i = 0; i < pixels; i++) out[c * pixels + i] = (float)from[i * channels] * g + s;
     }
+    vf_leave();
 }
 
 #define PERIOD 3 /* vectors after which three channels repeat */
@@ -96,6 +98,7 @@ static void image_to_pixels(const uint8_t *x, int64_t pixels, int64_t channels, 
 {
     if (channels == 3 && !reversed) {
         pixels3(x, 3 * pixels, gain, shift, out);
+        vf_leave();
         return;
     }
     if (channels == 3) {
@@ -109,10 +112,12 @@ static void image_to_pixels(const uint8_t *x, int64_t pixels, int64_t channels, 
             }
             pixels3(swapped, 3 * m, gain, shift, out + 3 * i);
         }
+        vf_leave();
         return;
     }
     for (int64_t i = 0; i < pixels; i++)
         for (int64_t c = 0; c < channels; c++)
             out[i * channels + c] = (float)x[i * channels + (reversed ? channels - 1 - c : c)] * gain[c] + shift[c];
+    vf_leave();
 }
 #endif

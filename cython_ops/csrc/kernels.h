@@ -87,6 +87,10 @@ typedef struct {
 extern const kernel_table *const lonja_tiers[];
 int lonja_tier_runs(const kernel_table *tier);
 
+/* Are upper halves of vector registers in use (bit 2 of XINUSE)? 0 where the processor cannot say. For tests: a kernel
+ * that leaves them so slows down all that follows. */
+int lonja_upper_halves_in_use(void);
+
 /* The bfloat16 units, best first; ends with NULL. `lonja_unit_runs` may have to ask the system for AMX. */
 extern const bf16_unit *const lonja_bf16_units[];
 int lonja_unit_runs(const bf16_unit *unit);

@@ -186,5 +186,6 @@ static void network(const dense_layer *layers, int count, const float *x, int64_
     if (n == 0) return;
     team_task task = n <= NETWORK_SMALL ? network_small : takes_dots(layers, count, n) ? network_narrow : network_large;
     lonja_team_run(threads, task, &call);
+    vf_leave();
 }
 #endif

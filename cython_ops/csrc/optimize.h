@@ -77,5 +77,6 @@ static void optimizer_step(int kind, float *p, const float *g, float *s, float *
     case STEP_ADAM: step_all(STEP_ADAM, p, g, s, t, n, o); break;
     default: step_all(STEP_RMSPROP, p, g, s, t, n, o);
     }
+    vf_leave();
 }
 #endif

@@ -62,6 +62,7 @@ static void softmax_rows(const float *x, float *y, int64_t n, int64_t c)
         for (; i + VL <= c; i += VL) vf_store(y + i, vf_load(y + i) * scale);
         for (; i < c; i++) y[i] *= scale[0];
     }
+    vf_leave();
 }
 
 static double mass_of(const float *x, int64_t c, float top)
@@ -90,5 +91,6 @@ static void log_softmax_rows(const float *x, float *y, int64_t n, int64_t c)
         for (; i + VL <= c; i += VL) vf_store(y + i, vf_load(x + i) - vtop - vlog);
         for (; i < c; i++) y[i] = x[i] - top - vlog[0];
     }
+    vf_leave();
 }
 #endif

@@ -256,5 +256,6 @@ static void score_topk(const float *x, int64_t n, int64_t c, int64_t k, int scor
         else bits = score_row(SCORE_NONE, x, c, &h);
         entropy[r] = bits > 0.0 || bits != bits ? bits : 0.0; /* rounding must not make it negative */
     }
+    vf_leave();
 }
 #endif

@@ -12,6 +12,19 @@ const kernel_table *const lonja_tiers[] = {&lonja_tier_avx512, &lonja_tier_avx2,
 const kernel_table *const lonja_tiers[] = {&lonja_tier_base, NULL};
 #endif
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+int lonja_upper_halves_in_use(void)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(0xd, 1, &a, &b, &c, &d) || !(a >> 2 & 1)) return 0; /* no XGETBV with ECX = 1 */
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(1));
+    return a >> 2 & 1;
+}
+#else
+int lonja_upper_halves_in_use(void) { return 0; }
+#endif
+
 #if defined(LONJA_HAS_BF16)
 extern const bf16_unit lonja_bf16_avx512;
 #endif
@@ -30,7 +43,6 @@ const bf16_unit *const lonja_bf16_units[] = {
 };
 
 #if defined(LONJA_HAS_AMX) && !defined(LONJA_AMX_EMULATED)
-#include <cpuid.h>
 static int has_amx_bf16(void)
 {
     unsigned a, b, c, d;

@@ -10,7 +10,7 @@
 
 #include "shuffle.h"
 
-#if LONJA_AVX512 || defined(__aarch64__)
+#if LONJA_AVX512 || defined(__aarch64__) || defined(LONJA_NO_INTRINSICS)
 #define TILE_NV 4 /* 32 vector registers */
 #else
 #define TILE_NV 2

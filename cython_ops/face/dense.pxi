@@ -40,13 +40,17 @@ cdef cnp.ndarray _output(object out, cnp.ndarray x, int64_t outputs):
 
 cdef int _run(const dense_layer *layers, int count, cnp.ndarray x, cnp.ndarray y, int threads,
               scratch_spare *spare) except -1:
+    cdef int i
     cdef int64_t n = cnp.PyArray_DIM(x, 0)
     cdef const float *px = <const float *>cnp.PyArray_DATA(x)
     cdef float *py = <float *>cnp.PyArray_DATA(y)
     cdef float *scratch = scratch_take(spare, K.network_scratch(layers, count, n, threads))
     if scratch == NULL:
         raise MemoryError
-    if count == 1 and n * layers.inputs * layers.outputs < RELEASE:
+    cdef int64_t products = 0
+    for i in range(count):
+        products += n * layers[i].inputs * layers[i].outputs
+    if products < RELEASE_PRODUCTS:
         K.network(layers, count, px, n, py, scratch, threads)
     else:
         with nogil:

@@ -38,6 +38,11 @@ def active_tier():
     return K.name.decode()
 
 
+def upper_halves_in_use():
+    """Whether upper halves of vector registers are in use, which slows down other code; for tests."""
+    return bool(lonja_upper_halves_in_use())
+
+
 # ---- bfloat16 units ----
 
 cdef const bf16_unit *U = NULL  # NULL: the tier's own, widened

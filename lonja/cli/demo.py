@@ -139,9 +139,11 @@ async def _model_in_the_making(folder: Path) -> AsyncIterator[asyncio.Future[tup
     from multiprocessing import get_context
 
     pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_alone)
+    making = asyncio.get_running_loop().run_in_executor(pool, _build, str(folder))
     try:
-        yield asyncio.get_running_loop().run_in_executor(pool, _build, str(folder))
+        yield making
     finally:
+        making.cancel()  # else its end would be reported as an error that nobody has seen
         for process in list((pool._processes or {}).values()):
             process.terminate()  # it has nothing to lose, and training is not worth waiting for
         pool.shutdown(wait=True, cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lonja.cli.plain import plain
 from lonja.errors import ApiError, ChainFailed, LonjaError
 
 
@@ -22,7 +23,7 @@ def describe(error: Exception) -> dict[str, object]:
 
     if isinstance(error, NodeError):
         told = {"code": error.code, "message": _one_line(error.message)}
-        return told | ({"suggestion": error.suggestion} if error.suggestion else {})
+        return told | ({"suggestion": _one_line(error.suggestion)} if error.suggestion else {})
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return {"code": "os_error", "message": where + (error.strerror or type(error).__name__)}
@@ -32,7 +33,7 @@ def describe(error: Exception) -> dict[str, object]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return plain(" ".join(text.split()))
 
 
 def _snake(name: str) -> str:

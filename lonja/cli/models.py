@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lonja.cli.options import Setup, common, print_json
+from lonja.cli.plain import plain
 
 if TYPE_CHECKING:
     from lonja.answers import Model, ModelPage
@@ -50,7 +51,9 @@ def _show_page(page: ModelPage) -> None:
     rows = [("TOKEN", "MODEL_ID", "REV", "SIZE", "OWNER", "NAME")]
     for model in page.models:
         size = "" if model.weights is None else _size(model.weights.bytes)
-        rows.append((model.token_id, model.model_id, str(model.revision), size, model.owner, model.name))
+        rows.append(
+            (model.token_id, model.model_id, str(model.revision), size, model.owner, plain(model.name))
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -64,9 +67,9 @@ def _show_page(page: ModelPage) -> None:
 def _show_one(model: Model) -> None:
     from lonja.terms import NATIVE, coins, period
 
-    click.echo(f"{model.name}  ({model.model_id}, token {model.token_id}, revision {model.revision})")
+    click.echo(f"{plain(model.name)}  ({model.model_id}, token {model.token_id}, revision {model.revision})")
     if model.description:
-        click.echo(model.description)
+        click.echo(plain(model.description, lines=True))
     click.echo(f"id        {model.id}\nmanifest  {model.manifest_cid}\nowner     {model.owner}")
     for offer in model.offers or []:
         native = offer.currency.lower() == NATIVE

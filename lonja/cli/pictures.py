@@ -7,6 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lonja.cli.plain import plain
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -23,6 +25,7 @@ def bars(classes: list[tuple[str, float]], *, width: int = 30) -> str:
     """
     if not classes:
         return "(no class is likely enough)"
+    classes = [(plain(label), confidence) for label, confidence in classes]
     longest = max(len(label) for label, _ in classes)
     return "\n".join(
         f"{label:<{longest}}  {_bar(confidence, width):<{width}} {confidence * 100:6.1f} %"

@@ -13,6 +13,7 @@ import msgspec
 
 from node.addresses import parse_address
 from node.chain.abi import LonjaAbi
+from node.chain.recursion import kept_recursion_limit
 from node.chain.reverts import explain
 from node.chain.rpc import CallReverted, Rpc, RpcRefused, data_bytes, quantity
 from node.types import Address
@@ -61,7 +62,8 @@ class Account:
     """
 
     def __init__(self, rpc: Rpc, key: bytes, *, chain_id: int, abi: LonjaAbi) -> None:
-        from eth_account import Account as Keys  # 0.3 s
+        with kept_recursion_limit():
+            from eth_account import Account as Keys  # 0.3 s
 
         self._rpc = rpc
         self._signer: LocalAccount = Keys.from_key(key)

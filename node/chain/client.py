@@ -3,21 +3,23 @@
 Enters: settings. Leaves: a client that has proved, before it is returned, that what answers is the
 right chain with the contract on it; afterwards the node's own values, or `ChainUnavailable`.
 
-web3 costs 0.7 s and tens of megabytes, so it is imported by `connect`, in a thread, after the port is
-open. CCIP read is off: no answer of a contract makes the node fetch a URL (CVE-2026-40072).
+web3 costs 0.5 s and tens of megabytes, so it is imported when it is asked for. CCIP read is
+off: no answer of a contract makes the node fetch a URL (CVE-2026-40072).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from node.addresses import parse_address
-from node.chain.abi import LonjaAbi, offer
+from node.chain.abi import Codec, LonjaAbi, offer
 from node.chain.chain import ChainEvent, LicenseReading, RangeRefused
 from node.chain.contract_signatures import signature_call
 from node.chain.proof import prove_all
+from node.chain.recursion import kept_recursion_limit
 from node.chain.rpc import HEIGHT, Call, CallReverted, Read, Rpc, RpcRefused, data_bytes
 from node.errors import ChainUnavailable, ModelNotFound, StartupError
 from node.settings import Settings
@@ -35,15 +37,15 @@ _NO_SUCH_MODEL = ("Lonja_ModelUnknown", "ERC721NonexistentToken")
 class ChainClient:
     """One contract on one chain. Made by `connect`."""
 
-    def __init__(self, *, rpc: Rpc, contract: ContractRef, web3: AsyncWeb3[Any]) -> None:
+    def __init__(self, *, rpc: Rpc, contract: ContractRef, codec: Codec) -> None:
         self.rpc = rpc
-        self.web3 = web3
+        self.codec = codec
         self._contract = contract
-        self.abi = LonjaAbi(web3.codec)
+        self.abi = LonjaAbi(codec)
 
     @classmethod
     async def connect(cls, settings: Settings) -> ChainClient:
-        """Import web3, open the URLs and prove them.
+        """Open the URLs and prove them.
 
         A URL that answers wrongly (another chain, no contract, no JSON-RPC) is a mistake in the
         settings and stops the start; one that does not answer is only passed over, unless none does.
@@ -59,16 +61,24 @@ class ChainClient:
             raise StartupError("CONTRACT_ADDRESS is not set: the node needs the Lonja contract's address")
         rpc = Rpc(settings.avalanche_rpc_url, timeout=settings.rpc_timeout / 1000)
         try:
-            web3 = await asyncio.to_thread(_make_web3, rpc)
+            codec = await asyncio.to_thread(abi_codec)
             address = parse_address(settings.contract_address)
-            chain_id = await prove_all(
-                rpc, address=address, chain_id=settings.chain_id, abi=LonjaAbi(web3.codec)
-            )
+            chain_id = await prove_all(rpc, address=address, chain_id=settings.chain_id, abi=LonjaAbi(codec))
         except BaseException:
             await rpc.close()
             raise
         log.info("chain %d, contract %s, %d RPC URL(s)", chain_id, address, len(rpc.endpoints))
-        return cls(rpc=rpc, contract=ContractRef(chain_id, address), web3=web3)
+        return cls(rpc=rpc, contract=ContractRef(chain_id, address), codec=codec)
+
+    @cached_property
+    def web3(self) -> AsyncWeb3[Any]:
+        """web3 over the same URLs; imported with its first use."""
+        with kept_recursion_limit():
+            from web3 import AsyncWeb3  # 0.5 s
+
+            from node.chain.web3_provider import RpcProvider
+
+        return AsyncWeb3(RpcProvider(self.rpc))
 
     @property
     def contract(self) -> ContractRef:
@@ -141,7 +151,7 @@ class ChainClient:
         return len(await self.rpc.call("eth_getCode", [address, "latest"], data_bytes)) > 0
 
     async def accepts_signature(self, address: Address, *, digest: bytes, signature: bytes) -> bool:
-        request, accepted = signature_call(self.web3.codec, address, digest=digest, signature=signature)
+        request, accepted = signature_call(self.codec, address, digest=digest, signature=signature)
         try:
             answer = await self.rpc.call("eth_call", [request, "latest"], data_bytes)
         except CallReverted:
@@ -177,9 +187,8 @@ class ChainClient:
         return self.abi.fields("licenseOf", data_bytes(answer))
 
 
-def _make_web3(rpc: Rpc) -> AsyncWeb3[Any]:
-    from web3 import AsyncWeb3  # 0.7 s
+def abi_codec() -> Codec:
+    """eth-abi's codec: all that the node itself needs of what web3 would bring, for a quarter of its time."""
+    from eth_abi.abi import default_codec  # 0.13 s
 
-    from node.chain.web3_provider import RpcProvider
-
-    return AsyncWeb3(RpcProvider(rpc))
+    return default_codec

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from node.chain.abi import Codec
+from node.chain.recursion import kept_recursion_limit
 from node.types import Address
 
 EIP1271_MAGIC: Final = bytes.fromhex("1626ba7e")
@@ -24,7 +25,8 @@ def signature_call(
 ) -> tuple[dict[str, str], Callable[[bytes], bool]]:
     """The request for `eth_call` and the function that says whether its result means yes."""
     if signature.endswith(ERC6492_SUFFIX):
-        from siwe.siwe import EIP6492_VALIDATOR_BYTECODE  # its import costs 0.2 s
+        with kept_recursion_limit():
+            from siwe.siwe import EIP6492_VALIDATOR_BYTECODE  # its import costs 0.2 s
 
         arguments = codec.encode(["address", "bytes32", "bytes"], [address, digest, signature])
         return {"data": EIP6492_VALIDATOR_BYTECODE + arguments.hex()}, _universal_yes

@@ -60,6 +60,114 @@ class RpcRefused(ChainUnavailable):
         self.reason = reason
 
 
+<<<<<<< HEAD
+=======
+class CallReverted(Exception):
+    """The contract reverted. An answer, not a trouble: no other peer is asked."""
+
+    def __init__(self, reason: str, data: bytes) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.data = data
+
+
+class RpcRefusal(Exception):
+    """One URL answered with a JSON-RPC error that is no revert."""
+
+    def __init__(self, error: RpcError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class EndpointFailed(Exception):
+    """One URL did not give an answer that can be used; the text says why, without the URL."""
+
+    def __init__(self, reason: str, *, timed_out: bool = False, garbage: bool = False) -> None:
+        super().__init__(reason)
+        self.timed_out = timed_out
+        self.garbage = garbage
+
+
+class Call(NamedTuple):
+    """One question; `read` turns the JSON result into a value, or raises `EndpointFailed` for garbage."""
+
+    method: str
+    params: list[Any]
+    read: Read
+
+
+class RpcError(msgspec.Struct):
+    """A JSON-RPC error object."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class Endpoint:
+    """One RPC URL. `name` is the part of it that may be shown."""
+
+    def __init__(self, url: str, *, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = shown(url)
+        self.breaker = Breaker(trial=timeout, clock=clock)
+        self.proved = False
+        self.refused: str | None = None
+        self.head = 0
+        self.head_at = float("-inf")
+        self._url = url
+        self.timeout = timeout
+        self._ids = itertools.count(1)
+
+    async def exchange(self, session: aiohttp.ClientSession, calls: Sequence[Call]) -> list[Any | RpcError]:
+        """Ask one or several calls in one HTTP request; each answer is a result or an `RpcError`."""
+        requests = [
+            {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+            for method, params, _ in calls
+        ]
+        body = msgspec.json.encode(requests[0] if len(requests) == 1 else requests)
+        answer = await self._post(session, body)
+        if len(requests) == 1:
+            return [_one(answer, requests[0]["id"])]
+        if not isinstance(answer, list):
+            raise _BatchRefused("does not take batches")
+        items = [item for item in answer if isinstance(item, dict)]
+        by_id = {item["id"]: item for item in items if isinstance(item.get("id"), int)}
+        return [_one(by_id.get(request["id"]), request["id"]) for request in requests]
+
+    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Any:
+        try:
+            async with (
+                asyncio.timeout(self.timeout),
+                session.post(
+                    self._url,
+                    data=body,
+                    headers={"Content-Type": "application/json"},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                raw = await _read(response)
+                status = response.status
+        except TimeoutError:
+            raise EndpointFailed(f"no answer within {self.timeout:g} s", timed_out=True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # the foreign text may hold the whole URL, so only its kind is kept
+            raise EndpointFailed(_kind(error)) from None
+        try:
+            answer = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            answer = None
+        if not isinstance(answer, dict | list) or status >= 500 or status == 429:
+            if status != 200:
+                raise EndpointFailed(f"HTTP status {status}")
+            raise EndpointFailed("the answer is not JSON-RPC", garbage=True)
+        return answer
+
+
+class _BatchRefused(EndpointFailed):
+    pass
+
+
+>>>>>>> review
 class Rpc:
     """The URLs together: ordered fail-over, deadlines, proofs.
 

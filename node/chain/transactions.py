@@ -109,7 +109,7 @@ class Transactions:
         return await self.account.send(to=self._client.contract.address, data=data, value=value)
 
     async def _allow(self, currency: Address, amount: int) -> None:
-        codec = self._client.web3.codec
+        codec = self._client.codec
         approve = bytes.fromhex("095ea7b3")  # approve(address,uint256), ERC-20
         arguments = codec.encode(["address", "uint256"], [self._client.contract.address, amount])
         await self.account.send(to=currency, data=approve + arguments)

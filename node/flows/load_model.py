@@ -66,9 +66,7 @@ class Loader:
 
     async def __call__(self, key: ModelKey, revision: int) -> Resident:
         """Raises `ManifestInvalid`, `ModelInvalid`, `GatewayUnavailable`, `ContentMismatch`."""
-        entry = self.catalogue.revision(key, revision)
-        raw = await self.retriever.read(entry.manifest_cid, limit=manifests.MAX_MANIFEST_BYTES)
-        model = manifests.parse(raw).model
+        entry, model = await self._manifest(key, revision)
         labels = await self._labels(model)
         holds = AsyncExitStack()
         try:
@@ -91,6 +89,13 @@ class Loader:
         resident.worker.when_dead(lambda _: self.lost(resident))
         return resident
 
+    async def fetch(self, key: ModelKey, revision: int) -> None:
+        """Bring all of a revision into the store. Raises as loading does."""
+        entry, model = await self._manifest(key, revision)
+        await self._labels(model)
+        async with self._weights(entry, model.weights):
+            pass
+
     @contextmanager
     def unwarmed(self, key: ModelKey) -> Iterator[None]:
         """While open, a load of this model skips the warm-up run."""
@@ -99,6 +104,11 @@ class Loader:
             yield
         finally:
             self._unwarmed.discard(key)
+
+    async def _manifest(self, key: ModelKey, revision: int) -> tuple[CatalogueEntry, manifests.Model]:
+        entry = self.catalogue.revision(key, revision)
+        raw = await self.retriever.read(entry.manifest_cid, limit=manifests.MAX_MANIFEST_BYTES)
+        return entry, manifests.parse(raw).model
 
     @asynccontextmanager
     async def _weights(self, entry: CatalogueEntry, weights: manifests.Weights) -> AsyncIterator[Path]:

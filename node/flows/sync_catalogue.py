@@ -81,7 +81,6 @@ class SyncCatalogue:
         ManifestInvalid, GatewayUnavailable, ContentMismatch, ChainUnavailable
             Its manifest cannot be had or used.
         """
-        self._newest.seen = max(self._newest.seen, token_id)
         task = self._running.get(token_id)
         if task is None:
             task = asyncio.create_task(self._refresh(token_id))
@@ -130,6 +129,8 @@ class SyncCatalogue:
 
     async def _refresh(self, token_id: TokenId) -> CatalogueEntry:
         token = await self.registry.model(token_id)
+        # Not before it is known to exist: anybody may ask for any number.
+        self._newest.seen = max(self._newest.seen, token_id)
         if not self.catalogue.serves(token_id, token.owner):
             raise ModelNotServed(
                 f"token {token_id} is on the contract, but this node does not serve it",

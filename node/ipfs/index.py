@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ CREATE TABLE IF NOT EXISTS blocks (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS blocks_of_root ON blocks (root);
 """
+_DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_log = logging.getLogger("node.ipfs")
 
 
 class Index:
@@ -29,10 +32,15 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, timeout=5.0, check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        try:
+            self._db = _open(path)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) not in _DAMAGED:
+                raise Fault(f"the content store's index cannot be used: {error}") from error
+            _log.warning("the content store's index was damaged (%s): it is made again", error)
+            for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+                file.unlink(missing_ok=True)
+            self._db = _open(path)
 
     def close(self) -> None:
         with self._lock:
@@ -82,6 +90,18 @@ class Index:
         with _mapped(), self._lock:
             rows = self._db.execute("SELECT root FROM blocks WHERE key = ?", (key,)).fetchall()
         return [row[0] for row in rows]
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=5.0, check_same_thread=False, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.executescript(_SCHEMA)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Enters: entries that a flow has joined from the contract and a checked manifest. Leaves: an entry by
 any of its names, pages for browsing, and the set of CIDs that tokens refer to. Everything here can
-be had again from the chain, so the file may be deleted while the node is down.
+be had again from the chain, except who had which weights first (`claims`), where tokens were updated.
 
 Reads of the hot path (`resolve`) touch memory only; the database is written a row at a time.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import logging
+import re
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -20,10 +22,12 @@ from typing import Final
 import msgspec
 
 from node.cid import Cid
-from node.errors import ModelAmbiguous, ModelNotFound
+from node.errors import ModelAmbiguous, ModelNotFound, StartupError
 from node.models.claims import BlockKey, Claims, block_key, oldest
 from node.models.policy import ServePolicy
 from node.types import Address, CatalogueEntry, ContractRef, ModelKey, TokenId
+
+log = logging.getLogger(__name__)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -33,6 +37,7 @@ CREATE TABLE IF NOT EXISTS entries (
 ) WITHOUT ROWID;
 """
 _LAST_TOKEN: Final = 2**256
+_CANONICAL: Final = re.compile(r"([0-9]{1,78}):([^:]*):([0-9]{1,78})")
 _SEARCHED: Final = 2_000
 """Characters of a description that a search looks at; a publisher may write 65,536."""
 _NEAR_NAMES: Final = 200
@@ -75,10 +80,7 @@ class Catalogue:
     def __init__(self, path: Path | str, *, contract: ContractRef, policy: ServePolicy) -> None:
         self._contract = contract
         self._policy = policy
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.executescript(_SCHEMA)
+        self._database = _open(path)
         self._known: dict[ModelKey, KnownModel] = {}
         self._texts: dict[ModelKey, str] = {}
         self._by_name: dict[str, set[ModelKey]] = defaultdict(set)
@@ -93,7 +95,10 @@ class Catalogue:
             (contract.chain_id, contract.address),
         )
         for (blob,) in rows:
-            self._remember(msgspec.json.decode(blob, type=KnownModel, dec_hook=_decode))
+            try:
+                self._remember(msgspec.json.decode(blob, type=KnownModel, dec_hook=_decode))
+            except (msgspec.MsgspecError, ValueError) as error:
+                log.warning("an entry of the catalogue cannot be read, its token is read again: %s", error)
 
     def close(self) -> None:
         self._database.close()
@@ -143,16 +148,16 @@ class Catalogue:
 
         Raises `ModelNotFound` for a canonical name of another chain or contract.
         """
-        parts = name.split(":")
-        if len(parts) != 3 or not parts[0].isdecimal() or not parts[2].isdecimal():
+        found = _CANONICAL.fullmatch(name)
+        if found is None or int(found[3]) >= _LAST_TOKEN:
             return None
         ours = self._contract
-        if int(parts[0]) != ours.chain_id or parts[1].lower() != ours.address.lower():
+        if int(found[1]) != ours.chain_id or found[2].lower() != ours.address.lower():
             raise ModelNotFound(
                 f"{name} belongs to another contract; this node serves {ours.chain_id}:{ours.address}",
                 suggestion="Ask a node of that contract.",
             )
-        return self.key(TokenId(int(parts[2])))
+        return self.key(TokenId(int(found[3])))
 
     def resolve(self, name: str) -> CatalogueEntry:
         """The served model of that name.
@@ -285,6 +290,21 @@ class Catalogue:
             self._public[block_key(cid)] += change
         for cid in known.cids:
             self._referred[block_key(cid)] += change
+
+
+def _open(path: Path | str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.executescript(_SCHEMA)
+    except sqlite3.Error as error:
+        database.close()
+        raise StartupError(
+            f"{Path(path).name} in DATA_DIR cannot be used: {error}. If it is damaged, move it away: "
+            "the models in it are read from the chain again"
+        ) from error
+    return database
 
 
 def _encode(value: object) -> object:

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from bare_models.layers import BareInvalid, Layers, check, needs
+from bare_models.nesting import deeper_than
 from node.cid import Cid, CidInvalid
 from node.errors import ManifestInvalid
 from node.models.manifest_errors import explain
@@ -35,6 +36,8 @@ else:
     OutputSpec = OUTPUTS.union
 
 MAX_MANIFEST_BYTES: Final = 2**20
+MAX_DEPTH: Final = 64
+"""Levels of lists and objects in a manifest, whatever other members it has."""
 MAX_LABELS_BYTES: Final = 16 * 2**20
 MAX_LABELS: Final = 1_000_000
 
@@ -244,6 +247,8 @@ def json_schema() -> dict[str, Any]:
 def _decode(raw: bytes, kind: type[T], *, at: str = "") -> T:
     if len(raw) > MAX_MANIFEST_BYTES:
         raise ManifestInvalid(f"the manifest has {len(raw)} bytes; at most {MAX_MANIFEST_BYTES} are read")
+    if deeper_than(MAX_DEPTH, raw):
+        raise ManifestInvalid(f"the manifest is nested deeper than {MAX_DEPTH} levels")
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -251,6 +256,8 @@ def _decode(raw: bytes, kind: type[T], *, at: str = "") -> T:
 
 
 def _members(raw: bytes) -> dict[str, Any]:
+    if deeper_than(MAX_DEPTH, raw):
+        raise ManifestInvalid(f"the manifest is nested deeper than {MAX_DEPTH} levels")
     try:
         members = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

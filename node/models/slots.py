@@ -109,6 +109,8 @@ class Slots(Generic[R]):
     ----------
     capacity : most residents in the list.
     load : makes a resident; what it raises reaches everybody who waits for it.
+    fetch : brings what `load` needs to this machine. It takes no room: a model that comes slowly must not
+        keep others, which are here, from being loaded.
     close : ends a resident that nobody uses any more.
     spare : how many more than `capacity` may exist while they load or drain: the bound on memory.
     """
@@ -119,11 +121,12 @@ class Slots(Generic[R]):
         capacity: int,
         load: Callable[[ModelKey, int], Awaitable[R]],
         close: Callable[[R], Awaitable[None]],
+        fetch: Callable[[ModelKey, int], Awaitable[None]] | None = None,
         spare: int | None = None,
     ) -> None:
         self.capacity = capacity
         self.loads = self.load_failures = self.evictions = 0
-        self._load, self._close = load, close
+        self._load, self._close, self._fetch = load, close, fetch
         self._slots: OrderedDict[ModelKey, _Slot[R]] = OrderedDict()
         self._waiting: dict[tuple[ModelKey, int], list[asyncio.Future[_Slot[R]]]] = {}
         self._room = asyncio.Semaphore(capacity + (capacity if spare is None else max(1, spare)))
@@ -238,6 +241,8 @@ class Slots(Generic[R]):
 
     async def _load_slot(self, key: ModelKey, revision: int) -> None:
         try:
+            if self._fetch is not None:
+                await self._fetch(key, revision)
             await self._room.acquire()
             try:
                 resident = await self._load(key, revision)

@@ -76,6 +76,8 @@ class Backend(Protocol):
     rows: int | None
     """How many rows one run takes; None for any number."""
     threads: int
+    starts_threads: bool
+    """Whether runs start threads; the process may not, once it serves, where they do not."""
 
     def run(self, rows: Array, stop: Stop) -> Mapping[str, Array]:
         """Run the model on rows of its input.

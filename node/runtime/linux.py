@@ -13,6 +13,7 @@ from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_NO_NEW_PRIVS: Final = 38
+M_ARENA_MAX: Final = -8
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 MACHINE: Final = platform.machine()
@@ -23,6 +24,18 @@ def prctl(option: int, *arguments: int) -> None:
     words = [ctypes.c_ulong(word) for word in (*arguments, 0, 0, 0, 0)[:4]]
     if _libc.prctl(ctypes.c_int(option), *words) != 0:
         raise _error("prctl")
+
+
+def use_few_heaps() -> None:
+    """Let threads share one heap: each would keep what it freed to itself. For before the first thread."""
+    with contextlib.suppress(AttributeError):  # not glibc
+        _libc.mallopt(ctypes.c_int(M_ARENA_MAX), ctypes.c_int(1))
+
+
+def trim_heap() -> None:
+    """Give free memory back to the kernel."""
+    with contextlib.suppress(AttributeError):  # not glibc
+        _libc.malloc_trim(ctypes.c_size_t(0))
 
 
 def syscall(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | ctypes.Structure) -> int:

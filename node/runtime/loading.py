@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from node.runtime import agreement, bare_backend, onnx_backend
+from node.runtime import agreement, bare_backend, linux, onnx_backend
 from node.runtime.backend import Backend, Refused, Stop
 from node.runtime.pipeline import Pipeline
 from node.runtime.plan import LoadPlan
@@ -48,6 +48,7 @@ def load(plan: LoadPlan, *, began: float) -> tuple[Pipeline, LoadReport]:
         INPUTS.create(model.input, limits=limits), backend, OUTPUTS.create(model.output, labels=plan.labels)
     )
     warmup_ms = _warm_up(backend) if plan.warmup else None
+    linux.trim_heap()  # 30 MB of an 18 MB model: the file as it was read, and its unoptimised weights
     inputs: list[dict[str, object]] = [
         {"name": backend.input.name, "dtype": backend.input.dtype, "shape": list(backend.input.shape)}
     ]

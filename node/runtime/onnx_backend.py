@@ -44,6 +44,7 @@ class OnnxBackend:
 
     def __init__(self, session: ort.InferenceSession, *, threads: int) -> None:
         self.threads = threads
+        self.starts_threads = False  # the session's pool is made with it
         self._session = session
         inputs = [_info(node) for node in session.get_inputs()]
         if len(inputs) != 1:

@@ -49,6 +49,11 @@ class Pipeline:
         self._row_seconds = 0.0
 
     @property
+    def starts_threads(self) -> bool:
+        """Whether a run may start threads."""
+        return self._backend.starts_threads
+
+    @property
     def batch_size(self) -> int:
         """How many requests may share a run now."""
         if not self._batches:

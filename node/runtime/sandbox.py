@@ -40,10 +40,11 @@ def enter(plan: LoadPlan) -> list[str]:
     return missing
 
 
-def tighten() -> list[str]:
-    """Give up what only loading needs: threads, executable memory, changing the filter."""
+def tighten(*, threads: bool) -> list[str]:
+    """Give up what only loading needs: executable memory, changing the filter, threads unless `threads`."""
     missing: list[str] = []
-    install = functools.partial(seccomp.install, seccomp.Stage.SERVING, pid=os.getpid())
+    stage = seccomp.Stage.COMPUTING if threads else seccomp.Stage.SERVING
+    install = functools.partial(seccomp.install, stage, pid=os.getpid())
     _attempt("seccomp while serving", missing, install)
     return missing
 

@@ -79,7 +79,7 @@ _NUMBERS: Final[dict[str, dict[str, int]]] = {
 }  # fmt: skip
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CONDITIONAL: Final = frozenset({"openat", "open", "tgkill", "prlimit64", "clone", "mmap", "mprotect"})
-_LOADING_ONLY: Final = frozenset({"clone", "prctl", "seccomp"})
+_LOADING_ONLY: Final = frozenset({"prctl", "seccomp"})
 
 
 def install(stage: Stage, *, pid: int) -> None:
@@ -104,7 +104,7 @@ def program(stage: Stage, *, machine: str, pid: int) -> bytes:
     if machine == "x86_64":
         code += [_op(_JGE, _X32, 0, 1), _op(_RETURN, _ERRNO | errno.ENOSYS)]
     for name, number in numbers.items():
-        if name in _CONDITIONAL or (stage is Stage.SERVING and name in _LOADING_ONLY):
+        if name in _CONDITIONAL or (stage is not Stage.LOADING and name in _LOADING_ONLY):
             continue
         code += [_op(_JEQ, number, 0, 1), _op(_RETURN, _ALLOW)]
     for name, rule in _conditions(stage, pid):
@@ -121,8 +121,9 @@ def _conditions(stage: Stage, pid: int) -> Iterable[tuple[str, list[bytes]]]:
     yield "tgkill", _only(_equals(0, pid))  # abort() and the crash handler signal themselves
     # prlimit64(0, ..., NULL, ...) reads a limit; the upper half of the pointer counts as well.
     yield "prlimit64", [*_only(_equals(2, 0), last=False), *_only(_equals(2, 0, upper=True))]
-    if stage is Stage.LOADING:
+    if stage is not Stage.SERVING:
         yield "clone", _only(_bits(0, _CLONE_THREAD))  # threads, no processes
+    if stage is Stage.LOADING:
         yield "mmap", [_op(_RETURN, _ALLOW)]
         yield "mprotect", [_op(_RETURN, _ALLOW)]
     else:

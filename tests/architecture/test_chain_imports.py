@@ -57,3 +57,30 @@ signature = PrivateKey(b"1" * 32).sign_recoverable(digest, hasher=None)
 recover(digest, signature[:64] + bytes([signature[64] + 27]))
 """
     assert not loaded_by(code) & set(HEAVY)
+
+
+USES = {
+    "siwe": "from node.chain.sign_in_message import preload as use",
+    "eth_account": """
+from node.chain.account import Account
+use = lambda: Account(None, b"1" * 32, chain_id=1, abi=None)
+""",
+    "web3": """
+from types import SimpleNamespace
+from node.chain.client import ChainClient
+use = lambda: ChainClient.web3.func(SimpleNamespace(rpc=None))
+""",
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_what_raises_the_recursion_limit_leaves_it_where_it_was(use: str) -> None:
+    """py_ecc raises it beyond what the stack holds, and nested JSON would then end the process."""
+    code = f"""
+import sys
+{use}
+before = sys.getrecursionlimit()
+use()
+assert sys.getrecursionlimit() == before
+"""
+    assert "py_ecc" in loaded_by(code)

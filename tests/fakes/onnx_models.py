@@ -90,8 +90,10 @@ def one_row_at_heart() -> onnx.ModelProto:
     )
 
 
-def counting() -> onnx.ModelProto:
-    """Counts to x in a loop: takes as long as its input says, and looks at `terminate` all the while."""
+def counting(*, step: float = 1) -> onnx.ModelProto:
+    """Counts to x in steps, in a loop: takes as long as its input says, and looks at `terminate` all the
+    while. y = x step.
+    """
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["go"], ["go_on"]),
@@ -100,7 +102,7 @@ def counting() -> onnx.ModelProto:
         "body",
         [value("i", [], INT64), value("go", [], TensorProto.BOOL), value("sum", [1, 1])],
         [value("go_on", [], TensorProto.BOOL), value("more", [1, 1])],
-        [numpy_helper.from_array(np.ones((1, 1), np.float32), "one")],
+        [numpy_helper.from_array(np.full((1, 1), step, np.float32), "one")],
     )
     return model(
         [

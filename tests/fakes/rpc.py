@@ -24,7 +24,8 @@ class RpcPeer:
     Attributes
     ----------
     mode : "ok", "hang", "broken" (drops the connection), "garbage", "html", "status-500", "status-429",
-        "huge" (64 KiB), "error" (a JSON-RPC error), "limited" (a rate limit's error), "no-batch".
+        "huge" (64 KiB), "error" (a JSON-RPC error), "limited" (a rate limit's error), "no-batch",
+        "odd-ids" (a batch whose ids are lists).
     posts, methods : HTTP requests, and calls by method, that came.
     """
 
@@ -88,6 +89,9 @@ class RpcPeer:
                 return web.json_response(_error(asked, -32000, "header not found"))
             case "limited":
                 return web.json_response(_error(asked, -32005, "limit exceeded"))
+            case "odd-ids":
+                odd = [{"jsonrpc": "2.0", "id": [], "result": "0x1"}]
+                return web.json_response(odd * len(asked)) if isinstance(asked, list) else None
             case "no-batch":
                 return (
                     web.json_response(_error({}, -32600, "no batches")) if isinstance(asked, list) else None

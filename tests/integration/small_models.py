@@ -33,9 +33,9 @@ def times(folder: Path, name: str, factor: float, *, padding: int = 0) -> Model:
     return _described(folder, name, made, shape=[3])
 
 
-def counter(folder: Path, name: str = "counter") -> Model:
-    """Counts to its input, about half a million a second."""
-    return _described(folder, name, counting(), shape=[1])
+def counter(folder: Path, name: str = "counter", *, step: float = 1) -> Model:
+    """Counts to its input, about half a million steps a second."""
+    return _described(folder, name, counting(step=step), shape=[1])
 
 
 FOREVER = [[1e15]]

@@ -148,9 +148,13 @@ class Node:
 
     async def running(self) -> int:
         """Inferences that are with the workers now."""
+        return int(await self.figure("inference_queue_depth"))
+
+    async def figure(self, name: str) -> float:
+        """One sample of `/metrics` that has no labels."""
         _, text = await self.get("/metrics")
-        [line] = [line for line in text.decode().splitlines() if line.startswith("inference_queue_depth ")]
-        return int(float(line.split()[1]))
+        [line] = [line for line in text.decode().splitlines() if line.startswith(f"{name} ")]
+        return float(line.split()[1])
 
 
 @dataclass

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.timeout(180)
 
 MIB = 2**20
 BIG = 24 * MIB
+PATIENT = {"IPFS_STALL_TIMEOUT": "60000"}
+"""A download that a test holds up is not given up."""
 
 
 async def token_of(client: AsyncClient) -> str:
@@ -41,6 +43,11 @@ async def execute(node: Node, model: str, authorization: str) -> int:
         ) as answer,
     ):
         return answer.status
+
+
+def bytes_on_disk(folder: Path) -> int:
+    """What the files in a folder really take up."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
 async def until_busy(node: Node, *, requests: int = 1) -> None:
@@ -64,7 +71,7 @@ async def test_a_node_killed_in_mid_download_goes_on_where_it_was(stage: Stage, 
     async with (
         gateway(tmp_path / "gateway") as (source, to_gateway),
         Relay(source.url, after=BIG // 2) as relay,
-        stage.node(IPFS_GATEWAYS=relay.url) as node,
+        stage.node(IPFS_GATEWAYS=relay.url, **PATIENT) as node,
         node.client("licensee") as licensee,
     ):
         made = await node.publish(big, to=to_gateway)
@@ -73,6 +80,11 @@ async def test_a_node_killed_in_mid_download_goes_on_where_it_was(stage: Stage, 
         authorization = await token_of(licensee)
         asking = asyncio.create_task(licensee.infer("big", tensor=[[1, 2, 3]]))
         await relay.reached.wait()
+
+        async def arrived() -> bool:  # what was still on its way would have to be sent again
+            return bytes_on_disk(node.data) > BIG // 2 - MIB
+
+        await eventually(arrived, within=30, ignoring=OSError)
         with Watched(descendants(node.pid)) as family:
             await node.kill()
             with pytest.raises(NodeUnreachable):
@@ -170,7 +182,7 @@ async def test_a_worker_killed_in_mid_download_of_another_model_stops_nothing(
     async with (
         gateway(tmp_path / "gateway") as (source, to_gateway),
         Relay(source.url, after=BIG // 2) as relay,
-        stage.node(IPFS_GATEWAYS=relay.url) as node,
+        stage.node(IPFS_GATEWAYS=relay.url, **PATIENT) as node,
         node.client("licensee") as licensee,
     ):
         await node.sell(times(tmp_path / "models", "triple", 3))

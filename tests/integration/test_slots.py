@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.eventually import eventually
-from tests.integration.small_models import times
+from tests.integration.small_models import counter, times
 from tests.integration.stage import Stage, numbers_of
 from tests.processes import workers
 
 pytestmark = pytest.mark.timeout(180)
 
+COUNT = 30_000
 MISSION = ("resnet18", "mobilenet", "efficientnet", "vgg16")
 
 
@@ -67,29 +68,30 @@ async def test_fifty_clients_over_four_models_get_no_wrong_answer(stage: Stage, 
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             for number in range(50):
                 group.create_task(one(number))
+        assert await node.figure("model_evictions_total") > 4  # they did push each other out all the while
 
 
 async def test_new_revisions_under_load_fail_no_request_and_never_go_back(
     stage: Stage, tmp_path: Path
 ) -> None:
     async with stage.node() as node:
-        token = await node.sell(times(tmp_path / "1", "grows", 1))
+        # Each run takes a while, so that there are always some under way when the worker is replaced.
+        token = await node.sell(counter(tmp_path / "1", "grows", step=1))
         newest = asyncio.Event()
         answers: list[list[int]] = [[] for _ in range(8)]
 
         async def keep_asking(seen: list[int]) -> None:
             async with node.client("licensee") as client:
                 while not (newest.is_set() and seen[-1] == 3):
-                    answer = await client.infer("grows", tensor=[[1, 1, 1]])
-                    [factor] = set(numbers_of(answer.predictions))
-                    assert factor == answer.metadata.revision
+                    answer = await client.infer("grows", tensor=[[COUNT]])
+                    assert numbers_of(answer.predictions) == [COUNT * answer.metadata.revision]
                     seen.append(answer.metadata.revision)
 
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for seen in answers:
                 group.create_task(keep_asking(seen))
-            for factor in (2, 3):
-                changed = times(tmp_path / str(factor), "grows", factor)
+            for step in (2, 3):
+                changed = counter(tmp_path / str(step), "grows", step=step)
                 await node.publish(changed, offer=None, update=token)
             newest.set()
 

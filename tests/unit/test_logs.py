@@ -132,6 +132,10 @@ def test_the_level_holds(stream: io.StringIO) -> None:
         ("refused Bearer abc.def twice", "refused Bearer [hidden] twice"),
         ("https://user:pw@rpc.example:8545/v2/key?x=1 failed", "https://rpc.example:8545/…"),
         ("wss://rpc.example/key", "wss://rpc.example/…"),
+        (
+            "https://user:pw@rpc.example:8545, https://two.example?key",
+            "https://rpc.example:8545, https://two.example/…",
+        ),
         (f"signed {SIGNATURE}", "signed [signature hidden]"),
         (f"signature={SIGNATURE}", "hidden]"),
         ('{"token": "abc"}', "[hidden]"),
@@ -150,11 +154,22 @@ def test_blots_out_credentials(text: str, expected: str) -> None:
         "token 7: no gateway had bafkreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55",
         "0x" + "ab" * 32,
         "model resnet18 loaded in 152 ms",
+        "listening on http://127.0.0.1:3000, starting",
         "account " + LICENSEE,
     ],
 )
 def test_leaves_everything_else(text: str) -> None:
     assert logs.redact(text) == text
+
+
+def test_an_exception_does_nothing_to_the_terminal(stream: io.StringIO) -> None:
+    logs.configure(level="info", production=False, stream=stream)
+    try:
+        raise ValueError("label \x1b[2J\x9b31m")
+    except ValueError:
+        logging.getLogger("node.x").exception("failed")
+    assert not {"\x1b", "\x9b"} & set(stream.getvalue())
+    assert "ValueError: label ·[2J·31m" in stream.getvalue()
 
 
 @pytest.mark.parametrize("production", [True, False])

@@ -92,3 +92,9 @@ def test_a_secret_never_stands_in_the_error(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(SettingsInvalid) as caught:
         settings.from_texts({"NODE_KEY_PASSWORD": "hunter2"})
     assert "hunter2" not in caught.value.message
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsInvalid, match=r"\.env cannot be read"):
+        settings.load({}, env_file=tmp_path / ".env")

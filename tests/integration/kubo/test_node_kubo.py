@@ -31,7 +31,7 @@ async def test_a_gateway_killed_in_mid_download_is_a_503_and_the_rest_is_fetched
     big = times(tmp_path / "models", "big", 2, padding=BIG)
     async with (
         Relay(kubo.gateway, after=BIG // 2) as relay,
-        stage.node(IPFS_GATEWAYS=relay.url) as node,
+        stage.node(IPFS_GATEWAYS=relay.url, IPFS_STALL_TIMEOUT="60000") as node,
         node.client("licensee") as licensee,
     ):
         await node.sell(big, to=ToKubo(kubo.api))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_a_plain_file_of_any_other_program_is_read(tmp_path: Path) -> None:
         pytest.param(b'{"0.weight": ', DATA, "not JSON", id="broken JSON"),
         pytest.param(b'{"a": NaN}', DATA, "JSON has no NaN", id="NaN"),
         pytest.param(b'{"a\xff": 1}', DATA, "not JSON", id="not UTF-8"),
-        pytest.param(b'{"a":' + b"[" * 100_000, DATA, "not JSON (RecursionError)", id="deep"),
+        pytest.param(b'{"a":' + b"[" * 100_000, DATA, "nested deeper than 8 levels", id="deep"),
         pytest.param(b'{"a":' + b"9" * 10_000 + b"}", DATA, "not JSON", id="long number"),
         pytest.param(
             b'{"0.weight":'
@@ -264,3 +265,15 @@ def test_a_sequential_of_pytorch_is_a_bare_model(tmp_path: Path) -> None:
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(BareInvalid, match="cannot be read: Is a directory"):
         load(tmp_path)
+
+
+def test_depth_is_refused_whatever_the_recursion_limit_is(tmp_path: Path) -> None:
+    """Libraries raise the limit, and then a decoder that recurses ends the process."""
+    path = safetensors(tmp_path / "m", b'{"a":' + b'["]",' * 100_000)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**6)
+    try:
+        with pytest.raises(BareInvalid, match="nested deeper"):
+            load(path)
+    finally:
+        sys.setrecursionlimit(limit)

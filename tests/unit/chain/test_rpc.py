@@ -155,6 +155,13 @@ async def test_a_url_that_takes_no_batches_is_asked_one_by_one(peers: Peers) -> 
     assert peers.second.posts == 0
 
 
+async def test_a_batch_whose_ids_are_no_numbers_is_garbage_and_the_next_url_is_asked(peers: Peers) -> None:
+    peers.first.mode = "odd-ids"
+    calls = [Call("eth_getBalance", [], quantity), Call("eth_blockNumber", [], quantity)]
+    assert await peers.rpc.batch(calls) == [7, 16]
+    assert peers.second.methods["eth_getBalance"] == 1
+
+
 async def test_a_url_that_lags_behind_the_others_is_not_believed(peers: Peers) -> None:
     peers.first.override["eth_blockNumber"] = lambda _: hex(1000)
     await peers.rpc.call("eth_blockNumber", [], quantity)

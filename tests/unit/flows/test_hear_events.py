@@ -33,7 +33,7 @@ def becomes_known(world: World, model_id: str) -> asyncio.Event:
         if model.entry.model_id == model_id:
             known.set()
 
-    world.catalogue.put = put  # type: ignore[method-assign]
+    world.catalogue.put = put  # type: ignore[method-assign, assignment]
     return known
 
 

@@ -50,6 +50,13 @@ async def test_unknown_names_cost_the_chain_one_question(world: World) -> None:
     assert (world.registry.totals, world.registry.calls) == (1, 1)
 
 
+async def test_a_token_that_does_not_exist_hides_no_model_that_does(world: World) -> None:
+    with pytest.raises(ModelNotFound):
+        await world.models.find(f"{CONTRACT.chain_id}:{CONTRACT.address}:999999")
+    world.publish(1, "resnet18")
+    assert (await world.models.find("resnet18")).key.token_id == 1
+
+
 async def test_readings_of_one_token_at_the_same_time_are_one(world: World) -> None:
     world.publish(7, "resnet18")
     await asyncio.gather(*(world.models.refresh(TokenId(7)) for _ in range(50)))

@@ -456,3 +456,15 @@ async def test_a_file_whose_bytes_are_a_node_of_another_is_told_apart(store: Blo
         assert (path / "bytes").read_bytes() == inner[1]
         assert (path / "tree").read_bytes() == b"a" * 10 + b"b" * 10
     assert (await store.verify()).corrupt == []
+
+
+async def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
+    first = BlockStore(tmp_path, max_bytes=LIMIT)
+    root = (await first.import_bytes(b"kept")).root
+    first.close()
+    (tmp_path / "index.sqlite").write_bytes(b"x" * 8192)
+    for name in ("index.sqlite-wal", "index.sqlite-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    second = BlockStore(tmp_path, max_bytes=LIMIT)
+    assert await second.block(root) == b"kept"
+    second.close()

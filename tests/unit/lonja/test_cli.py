@@ -215,3 +215,20 @@ def test_the_store_is_listed_verified_and_pruned(monkeypatch, capsys, tmp_path):
     assert json.loads(capsys.readouterr().out)["corrupt"] == [str(imported.root)]
     assert run(monkeypatch, "store", "prune", "--target", "0", *where) == 0
     assert json.loads(capsys.readouterr().out)["totalBytes"] == 0
+
+
+def test_what_strangers_wrote_does_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]):
+    from lonja.answers import Model, ModelPage
+    from lonja.cli.models import _show_one, _show_page
+
+    model = Model(
+        id="1:0x0:1", model_id="m", token_id="1", revision=1, manifest_cid="b", owner="0x0",
+        name="Nice\x1b[2J\nfake line", description="first\nsecond\x9b31m\u202e", model_type="t",
+    )  # fmt: skip
+    _show_one(model)
+    _show_page(ModelPage(models=[model], total=1, offset=0, limit=9))
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
+    assert "first\nsecond" in shown
+    assert "Nice·[2J·fake line" in shown
+    assert "\x1b" not in str(describe(NodeUnreachable("no\x1b[2J"))["message"])

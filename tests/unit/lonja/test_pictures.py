@@ -37,3 +37,8 @@ def test_a_picture_without_colour_is_shades(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(png(image))
     assert picture(path, columns=4, colour=False) == "  ██\n  ██"
+
+
+def test_a_label_does_nothing_to_the_terminal():
+    assert "\x1b" not in bars([("cat\x1b]0;owned\x07", 0.5)])
+    assert len(bars([("cat\n dog  100.0 %\u202e", 0.5)]).splitlines()) == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import msgspec
 import pytest
 
 from node.cid import RAW, Cid
-from node.errors import ModelAmbiguous, ModelNotFound, SettingsInvalid
+from node.errors import ModelAmbiguous, ModelNotFound, SettingsInvalid, StartupError
 from node.models.catalogue import Catalogue, KnownModel
 from node.models.policy import ServePolicy
 from node.types import Address, CatalogueEntry, ContractRef, TokenId
@@ -71,6 +72,24 @@ def test_two_tokens_with_one_id_are_ambiguous_until_one_changes_its_name(catalog
 def test_a_name_of_another_contract_is_not_found_here(catalogue: Catalogue) -> None:
     with pytest.raises(ModelNotFound, match="another contract"):
         catalogue.resolve(f"1:{CONTRACT.address}:7")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"43113:{CONTRACT.address}:{2**256}",
+        f"43113:{CONTRACT.address}:{'9' * 5000}",
+        f"{'9' * 5000}:{CONTRACT.address}:1",
+        f"43113:{CONTRACT.address}:\u0661",
+        f"43113:{CONTRACT.address}:\u00b2",
+    ],
+    ids=["uint256 and one", "5000 digits", "chain of 5000 digits", "other digits", "superscript"],
+)
+def test_a_name_that_only_looks_canonical_is_not_found(catalogue: Catalogue, name: str) -> None:
+    catalogue.put(KnownModel(entry(catalogue, 1, "resnet18")))
+    assert catalogue.parse_canonical(name) is None
+    with pytest.raises(ModelNotFound):
+        catalogue.resolve(name)
 
 
 def test_entries_survive_a_restart_even_with_a_256_bit_token(tmp_path: Path) -> None:
@@ -176,3 +195,23 @@ def test_production_serves_nothing_until_told() -> None:
     assert ServePolicy.parse(None, production=False).everything
     with pytest.raises(SettingsInvalid, match="'resnet'"):
         ServePolicy.parse(("resnet",), production=False)
+
+
+def test_a_damaged_file_stops_the_start_and_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.sqlite").write_bytes(b"x" * 8192)
+    with pytest.raises(StartupError, match=r"catalogue\.sqlite in DATA_DIR .* move it away"):
+        Catalogue(tmp_path / "catalogue.sqlite", contract=CONTRACT, policy=ALL)
+
+
+def test_an_entry_that_another_version_wrote_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    first = Catalogue(path, contract=CONTRACT, policy=ALL)
+    first.put(KnownModel(entry(first, 1, "kept")))
+    first.put(KnownModel(entry(first, 2, "foreign")))
+    first.close()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE entries SET entry = ? WHERE token_id = '2'", (b'{"entry": {"old": 1}}',))
+    database.close()
+    second = Catalogue(path, contract=CONTRACT, policy=ALL)
+    assert [item.model_id for item in second.page(search=None, owner=None, offset=0, limit=9)[0]] == ["kept"]
+    second.close()

@@ -255,3 +255,16 @@ def test_labels_are_a_list_of_strings() -> None:
         with pytest.raises(ManifestInvalid, match="labels") as caught:
             manifest.parse_labels(raw)
         assert says in caught.value.message
+
+
+def test_a_deeply_nested_manifest_is_an_error_and_not_a_crash() -> None:
+    """web3 brings py_ecc, which lets the whole process recurse beyond what its stack holds."""
+    deep = "b'[' * 95_000 + b']' * 95_000"
+    code = (
+        "import sys; sys.setrecursionlimit(100_000)\n"
+        "from node.errors import ManifestInvalid\nfrom node.models import manifest\n"
+        f'raw = b\'{{"name": "m", "attributes": \' + {deep} + b\', "model": {{"format": "x"}}}}\'\n'
+        "try: manifest.parse(raw)\nexcept ManifestInvalid as error: print(error.message)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "the manifest is nested deeper than 64 levels\n"

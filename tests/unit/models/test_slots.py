@@ -375,3 +375,34 @@ async def test_whatever_happens_no_resident_is_lost_or_closed_in_use(seed: int) 
     await world.slots.close()
     assert [model.closed for model in world.made] == [1] * len(world.made), "each is closed exactly once"
     assert (world.existing, world.misused) == (0, 0)
+
+
+async def test_models_that_come_slowly_keep_no_others_from_being_loaded() -> None:
+    never = asyncio.Event()
+
+    async def fetch(of: ModelKey, revision: int) -> None:
+        if of.token_id > 1:
+            await never.wait()
+
+    world = World(capacity=1, fetch=fetch)
+    slow = [asyncio.create_task(world.slots.load(key(token), 1)) for token in range(2, 9)]
+    await asyncio.sleep(0)
+    assert (await asyncio.wait_for(world.slots.load(key(1), 1), 5)).of == key(1)
+    await world.slots.close()
+    assert all(isinstance(each, ShuttingDown) for each in await asyncio.gather(*slow, return_exceptions=True))
+
+
+async def test_what_cannot_be_fetched_fails_its_load_and_takes_no_room() -> None:
+    broken = [True]
+
+    async def fetch(of: ModelKey, revision: int) -> None:
+        if broken:
+            raise ModelInvalid("nobody has it")
+
+    world = World(capacity=1, fetch=fetch)
+    for _ in range(5):
+        with pytest.raises(ModelInvalid, match="nobody has it"):
+            await world.slots.load(key(1), 1)
+    broken.clear()
+    assert (await asyncio.wait_for(world.slots.load(key(1), 1), 5)).of == key(1)
+    await world.slots.close()

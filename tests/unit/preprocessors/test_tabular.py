@@ -29,7 +29,7 @@ def read(
 ) -> Any:
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
     return TabularPreprocessor(spec(features), limits=limits or Limits())(
-        format, memoryview(raw), "json"
+        name, memoryview(raw), "json"
     ).tolist()
 
 

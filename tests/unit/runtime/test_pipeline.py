@@ -21,7 +21,7 @@ class Backend:
     def __init__(self, compute: Callable[[Any], Any], rows: int | None = None) -> None:
         self.input = TensorInfo("x", "float32", (rows, 2))
         self.outputs = (TensorInfo("y", "float32", (rows, 2)),)
-        self.rows, self.threads = rows, 1
+        self.rows, self.threads, self.starts_threads = rows, 1, False
         self.batches: list[int] = []
         self._compute = compute
 

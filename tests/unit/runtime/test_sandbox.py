@@ -22,7 +22,7 @@ PTRACE = 101 if os.uname().machine == "x86_64" else 117
 sandbox.code_paths()
 missing = sandbox.enter(LoadPlan(model=b"{}", weights_path=weights))
 if stage == "serving":
-    missing += sandbox.tighten()
+    missing += sandbox.tighten(threads=False)
 
 def attempt(work):
     try:
@@ -165,7 +165,8 @@ def test_filter_decides_by_arguments(machine: str) -> None:
     numbers = seccomp._NUMBERS[machine]
     loading = Machine(seccomp.program(Stage.LOADING, machine=machine, pid=42), machine)
     serving = Machine(seccomp.program(Stage.SERVING, machine=machine, pid=42), machine)
-    for run in (loading, serving):
+    computing = Machine(seccomp.program(Stage.COMPUTING, machine=machine, pid=42), machine)
+    for run in (loading, serving, computing):
         assert run(numbers["read"]) == ALLOW
         assert run(numbers["openat"], 0, 0, 0o2000000) == ALLOW
         assert {run(numbers["openat"], 0, 0, flags) for flags in (1, 2, 0o100, 0o1000, 0o20000001)} == {EPERM}
@@ -179,6 +180,10 @@ def test_filter_decides_by_arguments(machine: str) -> None:
     assert loading(numbers["clone"], 0x00010000 | 0x100) == ALLOW
     assert loading(numbers["clone"], 17) == EPERM
     assert serving(numbers["clone"], 0x00010000) == ENOSYS
+    assert computing(numbers["clone"], 0x00010000 | 0x100) == ALLOW
+    assert computing(numbers["clone"], 17) == EPERM
+    assert computing(numbers["mmap"], 0, 4096, 5) == EPERM
+    assert computing(numbers["seccomp"]) == ENOSYS
     assert loading(numbers["mmap"], 0, 4096, 5) == ALLOW
     assert serving(numbers["mmap"], 0, 4096, 3) == ALLOW
     assert serving(numbers["mmap"], 0, 4096, 5) == EPERM
