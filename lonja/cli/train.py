@@ -61,7 +61,7 @@ def command(
       lonja train --data iris.csv --target species
       lonja train digits.toml --epochs 40 --out digits-model
       lonja train digits.toml --out digits-model --resume
-      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --devnet devnet/devnet.json
+      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --devnet devnet.json
     """
     from training.errors import TrainingError
 
