@@ -25,6 +25,7 @@ SECTIONS = {
     "http": "The HTTP layer alone",
     "kernels": "Kernels",
     "training": "Training",
+    "bare": "Bare models",
 }
 PAGE = Path(__file__).resolve().parent.parent / "docs/benchmarks.md"
 HEAD = """# Figures

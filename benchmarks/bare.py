@@ -22,7 +22,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,9 @@ from bare_models.layers import DenseLayer, Layer, needs
 from bare_models.to_onnx import write_onnx
 from bare_models.writer import write_raw, write_safetensors
 from benchmarks import load
-from benchmarks.node import EXECUTE, INPUTS, ROOT, pss, sold
+from benchmarks.node import EXECUTE, INPUTS, ROOT, Sold, _plain_environment, _until_answers, pss, sold
 from benchmarks.report import spread, table
+from lonja import AsyncClient
 from lonja.devnet.world import World, running_world
 
 PEERS = ROOT / ".peers" / "bin"
@@ -107,6 +108,8 @@ def execute_body(model: str) -> bytes:
 
 
 JSON = {"Content-Type": "application/json"}
+Maker = Callable[[], AbstractContextManager["Server"]]
+"""Starts a server, and gives it once it has answered."""
 
 
 @contextmanager
@@ -150,7 +153,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def gunicorn(files: Files, name: str, *options: str) -> Callable[[], object]:
+def gunicorn(files: Files, name: str, *options: str) -> Maker:
     port = free_port()
     command = [
         str(PEERS / "gunicorn"),
@@ -168,7 +171,7 @@ def gunicorn(files: Files, name: str, *options: str) -> Callable[[], object]:
     )
 
 
-def mlserver(files: Files, folder: Path) -> Callable[[], object]:
+def mlserver(files: Files, folder: Path) -> Maker:
     port = free_port()
     tensor = {"name": "x", "shape": [1, INPUTS], "datatype": "FP32", "data": CONTENT}
     command = [str(PEERS / "python"), "-m", "benchmarks.peers.mlserver_numpy", str(folder), str(port)]
@@ -181,7 +184,7 @@ def mlserver(files: Files, folder: Path) -> Callable[[], object]:
     )
 
 
-def bare_handler(files: Files) -> Callable[[], object]:
+def bare_handler(files: Files) -> Maker:
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.peers.bare_aiohttp", str(files.onnx), str(port)]
     return lambda: _process(
@@ -221,20 +224,63 @@ def throughput(ours: list[Server], peers: list[Server], *, seconds: float, round
     )
 
 
-def start_time(
-    command: list[str], url: str, body: bytes, headers: dict[str, str], env: dict[str, str]
-) -> float:
-    """Milliseconds from the start of a process to its first 200."""
-    began = time.perf_counter()
+@contextmanager
+def _own_node(world: World, folder: Path, port: int) -> Iterator[int]:
+    """The process of a node with a store and sessions of its own, just started; its pid."""
+    env = _plain_environment() | {
+        "PORT": str(port),
+        "DATA_DIR": str(folder / "data"),
+        "MODEL_DIR": str(folder / "models"),
+        "AVALANCHE_RPC_URL": world.rpc_url,
+        "CONTRACT_ADDRESS": world.contract,
+        "SERVE_MODELS": "all",
+        "LOG_LEVEL": "error",
+        "LICENSE_CONFIRMATIONS": "0",
+        "IPFS_GATEWAYS": world.node_url,
+        "NODE_KEY_FILE": str(world.key_files["operator"]),
+    }
     process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "lonja", "serve"], cwd=folder, env=env, stdout=subprocess.DEVNULL
     )
     try:
-        answered(url, body, headers)
-        return (time.perf_counter() - began) * 1000
+        yield process.pid
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@contextmanager
+def _restarted(world: World, folder: Path, port: int, model: str, token: str) -> Iterator[Server]:
+    """Such a node until it has answered."""
+    url, headers = f"http://127.0.0.1:{port}{EXECUTE}", JSON | {"Authorization": f"Bearer {token}"}
+    with _own_node(world, folder, port) as pid:
+        answered(url, execute_body(model), headers)
+        yield Server("node, model in its store", url, execute_body(model), headers, pid)
+
+
+async def _prepared(world: World, folder: Path, port: int, model: str) -> str:
+    """Let such a node fetch the model and open a session, which both outlive it; returns the token."""
+    folder.mkdir()
+    with _own_node(world, folder, port):
+        await asyncio.to_thread(_until_answers, f"http://127.0.0.1:{port}/health/ready")
+        async with AsyncClient(
+            f"http://127.0.0.1:{port}",
+            key_file=world.key_files["licensee"],
+            rpc=world.rpc_url,
+            contract=world.contract,
+        ) as client:
+            await client.infer(model, tensor=CONTENT)
+            return (await client.signer().session()).token
+
+
+def _milliseconds(make: Maker, *, rounds: int) -> list[float]:
+    """From the start of a process to its first prediction."""
+    taken = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        with make():
+            taken.append((time.perf_counter() - began) * 1000)
+    return taken
 
 
 async def measure(*, quick: bool) -> None:
@@ -273,24 +319,33 @@ async def measure(*, quick: bool) -> None:
                     ),
                     mlserver(files, here / "mlserver"),
                 ]
+            node_port, own = free_port(), here / "own"
+            token = await _prepared(world, own, node_port, bare.name)
+            started = [
+                await asyncio.to_thread(_milliseconds, make, rounds=2 if quick else 7)
+                for make in (lambda: _restarted(world, own, node_port, bare.name, token), *makers)
+            ]
             peers = [await asyncio.to_thread(stack.enter_context, make()) for make in makers]
             seconds, rounds = (2, 2) if quick else (5, 5)
             print(await asyncio.to_thread(throughput, ours, peers, seconds=seconds, rounds=rounds))
+            names = ["node, model in its store", *(peer.name for peer in peers)]
+            starts = [[name, spread(taken, digits=0)] for name, taken in zip(names, started, strict=True)]
+            print("\n" + table(["from start to first prediction", "ms"], starts))
             print(
                 "\n"
                 + table(["memory, PSS", "MB"], [*weight, *([p.name, f"{pss(p.pid)[2]:.0f}"] for p in peers)])
             )
 
 
-async def _memory(world: World, bare: object, graph: object) -> list[list[str]]:
+async def _memory(world: World, bare: Sold, graph: Sold) -> list[list[str]]:
     """The node's memory before any model, and what each model adds once it has answered."""
     url = world.node_url + EXECUTE
     rows, before = [], pss(world.node.pid)[2]
     rows.append(["node without a model: main process and forkserver", f"{before:.0f}"])
     for kind, model in (("the bare model", bare), ("the same network in ONNX", graph)):
-        headers = JSON | {"Authorization": f"Bearer {model.token}"}  # type: ignore[attr-defined]
+        headers = JSON | {"Authorization": f"Bearer {model.token}"}
         for _ in range(100):
-            await asyncio.to_thread(answered, url, execute_body(model.name), headers)  # type: ignore[attr-defined]
+            await asyncio.to_thread(answered, url, execute_body(model.name), headers)
         now = pss(world.node.pid)[2]
         rows.append([f"{kind}, its worker and engine add", f"{now - before:.1f}"])
         before = now

@@ -1,8 +1,8 @@
 """Fills `TrainingStats` while a network trains, for about 2 % of its time.
 
-A light sample (every `every` steps) takes loss and gradient norms, every fourth the units that are alive:
-reductions over arrays that are in the cache. A deep one (every 20th of these, in a short training
-oftener: about ten in all) adds update ratios and, over a strided part of the outputs, percentiles and saturation.
+A light sample (every `every` steps) takes loss and gradient norms, every fourth the alive units: reductions
+over arrays that are in the cache. A deep one (every 20th, in a short training oftener: about ten in all)
+adds update ratios and, over a strided part of the outputs, percentiles and saturation.
 """
 
 from __future__ import annotations

@@ -17,8 +17,7 @@ Percentiles: TypeAlias = tuple[float, float, float]
 
 
 class LayerStats(msgspec.Struct, kw_only=True):
-    """One layer. Lists run with `TrainingStats.steps`, `alive` with `alive_steps`, `deep_...` with
-    `deep_steps`.
+    """One layer. Lists run with `steps`, `alive` with `alive_steps`, `deep_...` with `deep_steps`.
 
     Attributes
     ----------

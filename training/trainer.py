@@ -26,6 +26,8 @@ from training.recorder import Recorder
 from training.schedules import Schedule
 from training.stats import EpochStats, Task, TrainingStats
 
+WRITE_SHARE: Final = 20
+"""Between two checkpoints lies so many times the time that the first took."""
 TOLD_EVERY: Final = 0.1
 """Seconds between calls of `on_progress` within an epoch."""
 
@@ -42,7 +44,8 @@ class Settings:
     min_delta : how much better counts as better.
     stats_every : steps between samples of the statistics.
     seed : of the order of the rows.
-    checkpoint : file that is replaced after every `checkpoint_every` epochs.
+    checkpoint : file that is replaced after every `checkpoint_every` epochs and at the end; left out, after
+        epochs that are so far apart that writing takes a twentieth of the time.
     """
 
     epochs: int = 50
@@ -55,11 +58,11 @@ class Settings:
     stats_every: int = 10
     seed: int = 0
     checkpoint: Path | None = None
-    checkpoint_every: int = 1
+    checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "stats_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise PlanInvalid(f"{name} must be at least 1, not {getattr(self, name)}")
         if not (math.isfinite(self.optimizer.rate) and self.optimizer.rate > 0):
             raise PlanInvalid(f"the learning rate must be above 0, not {self.optimizer.rate}")
@@ -135,6 +138,7 @@ class Trainer:
         self.steps = settings.epochs * len(self.batches.views)
         self.recorder = Recorder(network, task=task, every=settings.stats_every, steps=self.steps)
         self.step = self.epoch = self.stale = 0
+        self.kept_epoch, self._next_write = 0, 0.0
         self.best_loss = math.inf
         self.best = (network.values.copy(), network.state.copy())
         stats = self.stats
@@ -152,6 +156,7 @@ class Trainer:
     def continue_with(self, stats: TrainingStats) -> None:
         """Take over a checkpoint's statistics."""
         stats.steps_planned = self.steps
+        self.kept_epoch = self.epoch
         self.recorder = Recorder(
             self.network, task=self.task, every=self.settings.stats_every, steps=self.steps, stats=stats
         )
@@ -163,11 +168,26 @@ class Trainer:
             self._run_epoch(told)
             if self.stats.nonfinite_step is not None:
                 break
-            if self.settings.checkpoint and self.epoch % self.settings.checkpoint_every == 0:
-                checkpoint.save(self, self.settings.checkpoint)
+            self._keep()
             told(self._progress())
+        if self.stats.nonfinite_step is None:
+            self._keep(last=True)
         self._finish()
         return self.stats
+
+    def _keep(self, *, last: bool = False) -> None:
+        """Write the checkpoint, where there is one and it is time to."""
+        path, every = self.settings.checkpoint, self.settings.checkpoint_every
+        if path is None or self.kept_epoch == self.epoch:
+            return
+        began = perf_counter()
+        due = began >= self._next_write if every is None else self.epoch % every == 0
+        if not (due or last):
+            return
+        checkpoint.save(self, path)
+        self.kept_epoch = self.epoch
+        ended = perf_counter()
+        self._next_write = ended + WRITE_SHARE * (ended - began)
 
     def _over(self) -> bool:
         patience = self.settings.patience

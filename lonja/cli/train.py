@@ -54,14 +54,14 @@ def command(
     `lonja publish` takes.
 
     Everything that is not said has a default; a configuration file says more (docs/training.md), and
-    options win over it. Ctrl-C keeps the checkpoint of the last whole epoch.
+    options win over it. Ctrl-C keeps the last checkpoint, which is at most moments old.
 
     \b
     Examples:
       lonja train --data iris.csv --target species
       lonja train digits.toml --epochs 40 --out digits-model
       lonja train digits.toml --out digits-model --resume
-      lonja publish iris-model/model.safetensors iris-model/metadata.json --devnet devnet/devnet.json
+      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --devnet devnet.json
     """
     from training.errors import TrainingError
 
@@ -72,9 +72,9 @@ def command(
     except TrainingError as error:
         raise UsageInvalid(str(error)) from None
     if outcome is None:
-        click.echo(
-            f"stopped after epoch {run.trainer.epoch}; go on with the same command and --resume", err=True
-        )
+        kept = run.trainer.kept_epoch
+        again = "the same command with --resume goes on"
+        click.echo(f"stopped: the checkpoint is of epoch {kept}; {again}" if kept else "stopped", err=True)
         return 130
     if as_json:
         print_json(_told(outcome))
@@ -158,7 +158,9 @@ def _show(run: Run, outcome: Outcome) -> None:
     click.echo(f"report   {outcome.page}")
     if outcome.exported is not None:
         click.echo(f"model    {outcome.exported.safetensors}, weights.bin, {outcome.exported.onnx.name}")
-        click.echo(f"publish  lonja publish {outcome.exported.safetensors} {outcome.exported.manifest}")
+        click.echo(
+            f"publish  lonja publish {outcome.exported.safetensors} --manifest {outcome.exported.manifest}"
+        )
 
 
 def _show_findings(verdict: Verdict) -> None:

@@ -97,7 +97,8 @@ class Endpoint:
             return [_one(answer, requests[0]["id"])]
         if not isinstance(answer, list):
             raise BatchRefused("does not take batches")
-        by_id = {item.get("id"): item for item in answer if isinstance(item, dict)}
+        items = [item for item in answer if isinstance(item, dict)]
+        by_id = {item["id"]: item for item in items if isinstance(item.get("id"), int)}
         return [_one(by_id.get(request["id"]), request["id"]) for request in requests]
 
     async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Any:

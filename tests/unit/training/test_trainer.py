@@ -156,7 +156,7 @@ def test_going_on_from_a_checkpoint_gives_the_same_bits(tmp_path: Path, optimize
     expected = whole.fit()
 
     path = tmp_path / "checkpoint.npz"
-    stopped = trainer(blobs(), LAYERS, checkpoint=path, **settings)
+    stopped = trainer(blobs(), LAYERS, checkpoint=path, checkpoint_every=1, **settings)
 
     def interrupt(progress: Progress) -> None:
         if progress.epoch == 3:
@@ -174,6 +174,19 @@ def test_going_on_from_a_checkpoint_gives_the_same_bits(tmp_path: Path, optimize
     assert stats.final == expected.final
     assert [epoch.validation_loss for epoch in stats.epochs] == [e.validation_loss for e in expected.epochs]
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.npz"]
+
+
+def test_quick_epochs_do_not_wait_for_the_disk_but_the_last_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
+    from training import checkpoint
+
+    kept: list[int] = []
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(checkpoint, "save", lambda made, path: kept.append(made.epoch))
+    monkeypatch.setattr("training.trainer.perf_counter", ticks.__next__)
+    trainer(blobs(), [Dense(3)], epochs=60, batch=400, checkpoint=tmp_path / "c", stats_every=1000).fit()
+    assert kept[0] == 1
+    assert kept[-1] == 60
+    assert 2 < len(kept) < 20
 
 
 def test_a_crash_while_writing_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: Any) -> None:
