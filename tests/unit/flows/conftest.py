@@ -119,7 +119,8 @@ class FakeLicenses:
     error: NodeError | None = None
 
     def cached(self, licensee: Address, token_id: TokenId) -> License | None:
-        return None
+        known = self.error is None and (licensee, token_id) in self.holders
+        return License(token_id, licensee, PERPETUAL) if known else None
 
     async def require(self, licensee: Address, token_id: TokenId) -> License:
         if self.error is not None:
@@ -136,10 +137,24 @@ class FakeWorker:
     report: LoadReport = field(default_factory=lambda: LoadReport(1.0, 1, 1, [{"name": "input"}]))
     payloads: list[Payload] = field(default_factory=list)
     closed: bool = False
+    promises: list[Any] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
+    refusal: NodeError | None = None
 
     async def run(self, payload: Payload, options: Options, *, deadline: float) -> RunResult:
         self.payloads.append(payload)
         return RunResult(msgspec.Raw(b"[]"), RunTimings(1, 1, 1))
+
+    def submit(self, payload: Payload, _options: Options, *, deadline: float, promise: Any) -> int:
+        assert deadline > 0
+        if self.refusal is not None:
+            raise self.refusal
+        self.payloads.append(payload)
+        self.promises.append(promise)
+        return len(self.promises)
+
+    def give_up(self, number: int) -> None:
+        self.given_up.append(number)
 
     async def close(self, *, drain: float = 0) -> None:
         self.closed = True

@@ -15,17 +15,27 @@ from node.errors import (
     LicenseMissing,
     ModelNotFound,
     NotPermitted,
+    Overloaded,
     Rejected,
     RevisionMismatch,
 )
 from node.flows.infer import Infer
 from node.flows.load_model import LoadModel, Resident
 from node.models.slots import Residency
-from node.types import Address, InferenceRequest, ModelKey, Options, Payload, TokenId
+from node.types import Address, InferenceRequest, ModelKey, Options, Payload, RunResult, RunTimings, TokenId
 from tests.unit.flows.conftest import LICENSEE, OWNER, STRANGER, FakeWorker, World, caller
 
 PICTURE = Payload("image", b"\xff\xd8", "binary")
 OPERATOR = Address("0x" + "0f" * 20)
+
+
+@dataclass
+class FakeHeld:
+    resident: Resident
+    released: int = 0
+
+    def release(self) -> None:
+        self.released += 1
 
 
 @dataclass
@@ -36,6 +46,7 @@ class FakeSlots:
 
     def __post_init__(self) -> None:
         self.loaded: list[Resident] = []
+        self.held: FakeHeld
 
     @asynccontextmanager
     async def use(self, key: ModelKey, revision: int) -> AsyncIterator[Resident]:
@@ -43,6 +54,12 @@ class FakeSlots:
             await self.wait.wait()
         self.loaded.append(self.make(key, revision))
         yield self.loaded[-1]
+
+    def take(self, key: ModelKey, revision: int) -> FakeHeld | None:
+        if not any(each.entry.key == key for each in self.loaded):
+            return None
+        self.held = FakeHeld(self.make(key, revision))
+        return self.held
 
     async def load(self, key: ModelKey, revision: int) -> Resident:
         async with self.use(key, revision) as resident:
@@ -124,6 +141,56 @@ async def test_an_outage_of_the_chain_is_not_a_refusal(infer: Infer, world: Worl
     with pytest.raises(ChainUnavailable):
         await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
     assert slots.loaded == []
+
+
+async def test_what_is_at_hand_is_begun_without_waiting(
+    infer: Infer, slots: FakeSlots, worker: FakeWorker
+) -> None:
+    await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
+    told: list[object] = []
+    assert infer.begin(caller(LICENSEE), InferenceRequest("resnet18", PICTURE), told.append) is not None
+    assert (told, slots.held.released) == ([], 0)
+    worker.promises[0].set_result(RunResult(msgspec.Raw(b"[1]"), RunTimings(1, 1, 1)))
+    assert [each.run.predictions for each in told] == [msgspec.Raw(b"[1]")]  # type: ignore[attr-defined]
+    assert slots.held.released == 1
+
+
+async def test_what_was_begun_can_be_given_up(infer: Infer, slots: FakeSlots, worker: FakeWorker) -> None:
+    await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
+    give_up = infer.begin(caller(LICENSEE), InferenceRequest("resnet18", PICTURE), pytest.fail)
+    assert give_up is not None
+    give_up()
+    assert (worker.given_up, slots.held.released) == ([1], 1)
+
+
+@pytest.mark.parametrize(
+    ("who", "asked"),
+    [
+        (STRANGER, InferenceRequest("resnet18", PICTURE)),
+        (LICENSEE, InferenceRequest("resnet19", PICTURE)),
+        (LICENSEE, InferenceRequest("resnet18", Payload("url", b'"https://example.org"', "json"))),
+    ],
+)
+async def test_what_has_to_be_waited_for_is_not_begun(
+    infer: Infer, worker: FakeWorker, who: Address, asked: InferenceRequest
+) -> None:
+    await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
+    assert infer.begin(caller(who), asked, pytest.fail) is None
+    assert worker.promises == []
+
+
+async def test_a_model_that_is_not_resident_is_not_begun(infer: Infer, worker: FakeWorker) -> None:
+    assert infer.begin(caller(LICENSEE), InferenceRequest("resnet18", PICTURE), pytest.fail) is None
+    assert worker.promises == []
+
+
+async def test_a_full_queue_releases_the_model_and_takes_the_ordinary_way(
+    infer: Infer, slots: FakeSlots, worker: FakeWorker
+) -> None:
+    await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
+    worker.refusal = Overloaded("full", retry_after=1)
+    assert infer.begin(caller(LICENSEE), InferenceRequest("resnet18", PICTURE), pytest.fail) is None
+    assert slots.held.released == 1
 
 
 async def test_an_unknown_model_is_not_found(infer: Infer) -> None:
