@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -51,8 +52,8 @@ class Infer:
         DeadlineExceeded, Overloaded, WorkerCrashed, ModelInvalid, GatewayUnavailable, ContentMismatch
             It could not be run.
         """
-        started = asyncio.get_running_loop().time()
-        deadline = started + self._timeout(request.options.timeout) / 1000
+        began = time.perf_counter()
+        deadline = asyncio.get_running_loop().time() + self._timeout(request.options.timeout) / 1000
         try:
             async with asyncio.timeout_at(deadline):
                 entry = await self.models.find(request.model)
@@ -69,7 +70,7 @@ class Infer:
                 suggestion="Try again: a model that was being loaded goes on loading. "
                 "`options.timeout` may be raised up to the node's INFERENCE_TIMEOUT.",
             ) from None
-        total = asyncio.get_running_loop().time() - started
+        total = time.perf_counter() - began
         return InferenceResult(entry=resident.entry, run=run, total_ms=total * 1000)
 
     def begin(
@@ -89,7 +90,7 @@ class Infer:
         What gives the request up, upon which `settled` is not called; None where something has to be
         waited for or is amiss: then nothing was begun, and calling this object does it or tells.
         """
-        started = asyncio.get_running_loop().time()
+        started = time.perf_counter()
         entry = self.models.catalogue.at_hand(request.model)
         if entry is None or request.payload.format == "url":
             return None
@@ -99,7 +100,8 @@ class Infer:
         if held is None:
             return None
         begun = _Begun(held, started, settled)
-        deadline = started + self._timeout(request.options.timeout) / 1000
+        # Asked for only here: it costs a system call, and uvloop's clock counts whole milliseconds.
+        deadline = asyncio.get_running_loop().time() + self._timeout(request.options.timeout) / 1000
         try:
             begun.number = held.resident.worker.submit(
                 request.payload, request.options, deadline=deadline, promise=begun
@@ -144,7 +146,7 @@ class _Begun:
         return False  # once it is settled or given up, the worker does not know it any more
 
     def set_result(self, result: RunResult) -> None:
-        took = (asyncio.get_running_loop().time() - self._started) * 1000
+        took = (time.perf_counter() - self._started) * 1000
         self._tell(InferenceResult(self._held.resident.entry, result, took))
 
     def set_exception(self, exception: NodeError) -> None:

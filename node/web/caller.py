@@ -34,7 +34,7 @@ def authorization(request: web.Request) -> str | None:
 
 def bearer_token(header: str) -> str | None:
     """The token of a `Bearer` header, None for another scheme."""
-    if header[:7].lower() == "bearer ":
+    if header.startswith("Bearer ") or header[:7].lower() == "bearer ":
         return header[7:].strip()
     return None
 
