@@ -106,9 +106,11 @@ class Infer:
             begun.number = held.resident.worker.submit(
                 request.payload, request.options, deadline=deadline, promise=begun
             )
-        except NodeError:
-            held.release()
-            return None
+        except BaseException as error:
+            held.release()  # whatever happened: a hold that nobody ends keeps the node from stopping
+            if isinstance(error, NodeError):
+                return None
+            raise
         return begun.give_up
 
     def _timeout(self, asked: int | None) -> int:

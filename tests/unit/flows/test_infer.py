@@ -273,3 +273,13 @@ async def test_another_cid_than_the_tokens_is_refused(load: LoadModel, world: Wo
     mine = world.catalogue.resolve("resnet18").manifest_cid
     loaded = await load(caller(OWNER), token_id=TokenId(1), manifest_cid=mine, warmup=False)
     assert loaded.model_id == "resnet18"
+
+
+async def test_a_failure_nobody_expected_lets_the_slot_go(
+    infer: Infer, slots: FakeSlots, worker: FakeWorker
+) -> None:
+    await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
+    worker.refusal = MemoryError()  # type: ignore[assignment]
+    with pytest.raises(MemoryError):
+        infer.begin(caller(LICENSEE), InferenceRequest("resnet18", PICTURE), pytest.fail)
+    assert slots.held.released == 1
