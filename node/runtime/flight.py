@@ -30,6 +30,9 @@ ERRORS: Final[dict[str, type[errors.NodeError]]] = {
 """What a worker may say; anything else becomes `Fault`."""
 MAX_MESSAGE: Final = 1000
 MAX_UNKNOWN: Final = 1000
+SEND_AT: Final = 8
+"""So many requests of one turn of the loop are sent without waiting for its end. With all of them at once the
+node and its worker take turns instead of working side by side: a fifth fewer requests/s at 16 connections."""
 TIMER_SLACK: Final = 0.001
 """Timers may fire early by the resolution of the loop's clock."""
 
@@ -120,6 +123,8 @@ class Flight:
         )  # fmt: skip
         if not self._outgoing:
             self._loop.call_soon(self._flush)
+        elif len(self._outgoing) >= 2 * SEND_AT:
+            self._flush()
         self._outgoing.append(protocol.frame(order, body_length=size))
         self._outgoing.append(content)
         self._pending[number] = _Pending(promise, deadline, size)

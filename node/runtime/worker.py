@@ -22,6 +22,9 @@ from node.runtime.plan import LoadPlan
 from node.runtime.protocol import Load, Receiver, Run
 
 LISTENER_STACK: Final = 256 * 2**10
+SEND_AT: Final = 4
+"""So many answers of one batch are sent without waiting for the others, so that the node delivers them
+meanwhile (see `flight.SEND_AT`)."""
 IDLE_SECONDS: Final = 1
 """Without a request for so long, a worker gives free memory back."""
 
@@ -174,5 +177,8 @@ class Server:
         for message, body in self._pipeline.answer(requests, stop, self._watch.dead):
             parts.append(protocol.frame(message, body_length=len(body)))
             parts.append(body)
+            if len(parts) >= 2 * SEND_AT:
+                self._data.sendall(b"".join(parts))
+                parts.clear()
         self._watch.end(ids)
         self._data.sendall(b"".join(parts))

@@ -8,7 +8,7 @@ import pytest
 
 from node.errors import DeadlineExceeded, Fault, InvalidInput, Overloaded, WorkerCrashed
 from node.runtime import protocol
-from node.runtime.flight import MAX_UNKNOWN, Flight, Limits
+from node.runtime.flight import MAX_UNKNOWN, SEND_AT, Flight, Limits
 from node.runtime.protocol import Done, Failed, Seen
 from node.types import Options, Payload
 
@@ -55,6 +55,15 @@ async def test_requests_of_one_turn_are_sent_together() -> None:
     assert orders.sent == []
     await asyncio.sleep(0)
     assert len(orders.sent) == 4
+
+
+async def test_a_long_turn_keeps_the_worker_busy_meanwhile() -> None:
+    orders = Orders()
+    for _ in range(SEND_AT + 1):
+        orders.submit()
+    assert len(orders.sent) == 2 * SEND_AT
+    await asyncio.sleep(0)
+    assert len(orders.sent) == 2 * (SEND_AT + 1)
 
 
 async def test_late_request_fails_at_its_deadline_and_is_terminated() -> None:
