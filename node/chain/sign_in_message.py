@@ -11,7 +11,10 @@ a thread, with the first sign-in. Its time grows with the square of a line's len
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+import sys
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -58,9 +61,26 @@ def write_sign_in(
     )
 
 
+@contextmanager
+def _without(optional: str) -> Iterator[None]:
+    """Have imports in this block do without an optional package, which none of ours needs.
+
+    `requests`, which web3 imports, would load charset_normalizer to guess at texts without a charset: 3 MB.
+    """
+    if optional in sys.modules:
+        yield
+        return
+    sys.modules[optional] = None  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings(action="ignore"):  # requests misses it
+            yield
+    finally:
+        sys.modules.pop(optional, None)
+
+
 def preload() -> None:
     """Import what the first sign-in would otherwise wait 0.9 s for."""
-    with kept_recursion_limit():
+    with kept_recursion_limit(), _without("charset_normalizer"):
         import siwe  # noqa: F401
 
 

@@ -23,3 +23,9 @@ def test_the_node_starts_without_array_libraries_and_without_web3() -> None:
 def test_the_client_starts_without_array_libraries() -> None:
     loaded = modules_after("import lonja")
     assert not loaded & {*NEVER, "onnx", "eth_tester"}
+
+
+def test_preloading_the_sign_in_leaves_an_optional_package_of_3_mb_out() -> None:
+    loaded = modules_after("from node.chain import sign_in_message; sign_in_message.preload()")
+    assert {"siwe", "web3", "requests"} <= loaded
+    assert "charset_normalizer" not in loaded
