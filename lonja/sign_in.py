@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SIGNATURE_SECONDS: Final = 60
+_SESSION_SECONDS: Final = 900.0
+"""What is asked for in the message; the node may give less, and says so."""
 _RENEW_BEFORE: Final = 20.0
 """Seconds before its end at which a session is renewed, so that it does not run out on the way."""
 STATEMENT: Final = "Sign in to this Lonja node."
@@ -98,7 +100,7 @@ def siwe_message(challenge: Challenge, *, domain: str, address: str, now: float)
     return (
         f"{domain} wants you to sign in with your Ethereum account:\n{address}\n\n{STATEMENT}\n\n"
         f"URI: {challenge.uri}\nVersion: 1\nChain ID: {challenge.chain_id}\nNonce: {challenge.nonce}\n"
-        f"Issued At: {_iso(now)}\nExpiration Time: {_iso(challenge.expires_at)}"
+        f"Issued At: {_iso(now)}\nExpiration Time: {_iso(now + _SESSION_SECONDS)}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime
 from time import time
 
 import pytest
@@ -114,6 +115,16 @@ async def test_a_session_is_renewed_before_it_runs_out(client, fake: HttpNode):
     await client.infer("digits", tensor=[1])
     await client.infer("digits", tensor=[1])
     assert fake.asked.count("session") == 2
+
+
+async def test_the_message_asks_for_a_whole_session_not_only_for_the_life_of_its_nonce(client, fake: HttpNode):
+    await client.sign_in()
+    ((message, _),) = fake.messages
+    begins, ends = (
+        datetime.fromisoformat(message.partition(f"{name}: ")[2].partition("\n")[0])
+        for name in ("Issued At", "Expiration Time")
+    )
+    assert (ends - begins).total_seconds() == 900
 
 
 async def test_signing_out_ends_the_session_at_the_node(client, fake: HttpNode):
