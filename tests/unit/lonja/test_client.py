@@ -117,7 +117,7 @@ async def test_a_session_is_renewed_before_it_runs_out(client, fake: HttpNode):
     assert fake.asked.count("session") == 2
 
 
-async def test_the_message_asks_for_a_whole_session_not_only_for_the_life_of_its_nonce(client, fake: HttpNode):
+async def test_a_session_outlasts_the_nonce_that_opened_it(client, fake: HttpNode):
     await client.sign_in()
     ((message, _),) = fake.messages
     begins, ends = (
