@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite
 
-import msgspec
 import numpy as np
 
 from cython_ops import softmax_topk
 from postprocessors.base import Answer, Array, OutputInvalid, pick
 from postprocessors.specs import ClassificationOutput
+from postprocessors.texts import ClassTexts
 
 
 class ClassificationPostprocessor:
@@ -22,7 +22,7 @@ class ClassificationPostprocessor:
 
     def __init__(self, spec: ClassificationOutput, *, labels: list[str] | None) -> None:
         self._spec = spec
-        self._heads = [_head(label) for label in labels or []]
+        self._texts = ClassTexts(labels)
 
     def __call__(self, outputs: Mapping[str, Array], *, top_k: int | None, threshold: float | None) -> Answer:
         """Name the best classes of every row. See `Postprocessor`."""
@@ -38,21 +38,10 @@ class ClassificationPostprocessor:
         return Answer(f"[{','.join(rows)}]".encode(), spread if len(spread) == len(rows) else None)
 
     def _row(self, values: list[float], ids: list[int], floor: float | None) -> str:
-        if not all(map(isfinite, values)):
+        text = self._texts.row(values, ids, floor)
+        if text is None:
             raise OutputInvalid("the model answered with NaN or infinite scores for this input")
-        parts = [
-            f'{self._head(i)}{v:.6g},"class_id":{i}}}'
-            for v, i in zip(values, ids, strict=True)
-            if floor is None or v >= floor
-        ]
-        return f"[{','.join(parts)}]"
-
-    def _head(self, class_id: int) -> str:
-        return self._heads[class_id] if class_id < len(self._heads) else _head(f"class_{class_id}")
-
-
-def _head(label: str) -> str:
-    return f'{{"class":{msgspec.json.encode(label).decode()},"confidence":'
+        return text
 
 
 def _scores(output: Array) -> Array:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from preprocessors.base import Array, Encoding, InputInvalid, InputTooBig, Limits
+from preprocessors.features import row_type
 from preprocessors.formats import TABULAR_FORMAT, TENSOR_FORMAT
 from preprocessors.specs import Feature, TabularInput, TensorInput
 from preprocessors.tensor import TensorPreprocessor
@@ -25,7 +26,7 @@ class TabularPreprocessor:
     def __init__(self, spec: TabularInput, *, limits: Limits) -> None:
         self._features, self._limits, self._width = spec.features, limits, spec.width
         self._tensor = TensorPreprocessor(TensorInput(shape=[spec.width]), limits=limits)
-        row = _row_type(spec.features)
+        row = row_type(spec.features)
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row | list[row])  # type: ignore[valid-type]
         self._plain = all(feature.values is None for feature in spec.features)
         self._gaps = {
@@ -110,19 +111,6 @@ class TabularPreprocessor:
         names = [feature.name for feature in self._features]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         return f"send one object, or a list of them, with the features {', '.join(names[:_SHOWN])}{more}"
-
-
-def _row_type(features: list[Feature]) -> Any:
-    """A struct with one field a feature, so that decoding checks names and types by itself."""
-    fields: list[Any] = []
-    for i, feature in enumerate(features):
-        kind: Any = float if feature.values is None else str | int
-        if feature.missing is None:
-            fields.append((f"f{i}", kind))
-        else:
-            fields.append((f"f{i}", kind | None, None))
-    names = {f"f{i}": feature.name for i, feature in enumerate(features)}
-    return msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True)
 
 
 def _scaling(features: list[Feature]) -> tuple[Array, Array]:

@@ -152,12 +152,11 @@ class Licenses:
             flight.stale = True
 
     def _remembered(self, key: Key) -> Decision | None:
-        decision = self._decisions.get(key)
-        if (
-            decision is None
-            or self._wall() >= decision.ends_at
-            or self._overtaken(decision.asked, token_id=key[1])
-        ):
+        try:
+            decision = self._decisions[key]  # `get` looks the key up twice
+        except KeyError:
+            return None
+        if self._wall() >= decision.ends_at or self._overtaken(decision.asked, token_id=key[1]):
             return None
         return decision
 

@@ -78,7 +78,7 @@ class Infer:
         caller: Caller,
         request: InferenceRequest,
         settled: Callable[[InferenceResult | NodeError], None],
-    ) -> Callable[[], None] | None:
+    ) -> InferenceResult | Callable[[], None] | None:
         """Run one request for which everything is at hand, without a task and without waiting here.
 
         Parameters
@@ -87,8 +87,9 @@ class Infer:
 
         Returns
         -------
-        What gives the request up, upon which `settled` is not called; None where something has to be
-        waited for or is amiss: then nothing was begun, and calling this object does it or tells.
+        The result, where it is there at once: then `settled` is not called. Or what gives the request up,
+        upon which `settled` is not called either. Or None where something has to be waited for or is
+        amiss: then nothing was begun, and calling this object does it or tells.
         """
         started = time.perf_counter()
         entry = self.models.catalogue.at_hand(request.model)
@@ -99,11 +100,17 @@ class Infer:
         held = self.slots.take(entry.key, entry.revision)
         if held is None:
             return None
-        begun = _Begun(held, started, settled)
-        # Asked for only here: it costs a system call, and uvloop's clock counts whole milliseconds.
-        deadline = asyncio.get_running_loop().time() + self._timeout(request.options.timeout) / 1000
+        resident = held.resident
         try:
-            begun.number = held.resident.worker.submit(
+            if resident.inline is not None:
+                run = resident.inline.answer(request.payload, request.options)
+                if run is not None:
+                    held.release()
+                    return InferenceResult(resident.entry, run, (time.perf_counter() - started) * 1000)
+            begun = _Begun(held, started, settled)
+            # Asked for only here: it costs a system call, and uvloop's clock counts whole milliseconds.
+            deadline = asyncio.get_running_loop().time() + self._timeout(request.options.timeout) / 1000
+            begun.number = resident.worker.submit(
                 request.payload, request.options, deadline=deadline, promise=begun
             )
         except BaseException as error:

@@ -23,6 +23,7 @@ from node.models import manifest as manifests
 from node.models.catalogue import Catalogue
 from node.models.slots import Slots
 from node.runtime.host import WorkerHost
+from node.runtime.inline import Inline, prepare
 from node.runtime.plan import LoadPlan
 from node.runtime.remote import Worker
 from node.types import Caller, CatalogueEntry, ModelKey, TokenId
@@ -35,6 +36,8 @@ class Resident:
     entry: CatalogueEntry
     worker: Worker
     holds: AsyncExitStack
+    inline: Inline | None = None
+    """What answers for the worker where a model is small and an input plain."""
 
     @property
     def alive(self) -> bool:
@@ -82,7 +85,8 @@ class Loader:
                 max_pixels=self.max_pixels,
                 max_bytes=self.max_bytes,
             )
-            resident = Resident(entry, await self.host.spawn(plan), holds)
+            inline = await asyncio.to_thread(prepare, plan) if model.format == "bare" else None
+            resident = Resident(entry, await self.host.spawn(plan), holds, inline)
         except BaseException:
             await holds.aclose()
             raise

@@ -11,34 +11,19 @@ from math import prod
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
 
-from bare_models.layers import BareInvalid, Layers, check
+from bare_models.layers import BareInvalid, check
 from bare_models.network import Network
-from bare_models.reader import Container, read
+from bare_models.reader import read
 from node.runtime.backend import Array, Refused, Stop, Stopped, TensorInfo
+from node.runtime.plan import BareSpec
 
 PIECE_FLOATS: Final = 2**22
 """A run is cut into pieces of rows so that no layer's values take more than 16 MB, and so that it can be
 ended between two of them."""
 INPUT: Final = "input"
 OUTPUT: Final = "output"
-
-
-class WeightsSpec(msgspec.Struct, frozen=True):
-    """What is read of the manifest's `weights`."""
-
-    container: Container = "safetensors"
-    sha256: str | None = None
-
-
-class BareSpec(msgspec.Struct, frozen=True):
-    """What is read of the manifest's `model`."""
-
-    layers: Layers
-    weights: WeightsSpec = WeightsSpec()
-    allow_nan: bool = False
 
 
 class BareBackend:

@@ -12,7 +12,7 @@ import numpy as np
 from node.runtime import agreement, bare_backend, linux, onnx_backend
 from node.runtime.backend import Backend, Refused, Stop
 from node.runtime.pipeline import Pipeline
-from node.runtime.plan import LoadPlan
+from node.runtime.plan import BareSpec, LoadPlan
 from node.types import LoadReport
 from postprocessors.registry import OUTPUTS
 from preprocessors.base import Limits
@@ -71,7 +71,7 @@ def _backend(plan: LoadPlan, model: Any) -> Backend:
     if model.format != "bare":
         raise Refused("model_invalid", f"manifest: this node serves no models of format {model.format!r}")
     try:
-        spec = msgspec.json.decode(plan.model, type=bare_backend.BareSpec)
+        spec = msgspec.json.decode(plan.model, type=BareSpec)
     except msgspec.ValidationError as error:
         raise Refused("model_invalid", f"manifest: {error}") from None
     row, dtype = agreement.rows(model.input)

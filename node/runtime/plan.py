@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from bare_models.layers import Layers
+from bare_models.reader import Container
+
 
 class LoadPlan(msgspec.Struct, frozen=True):
     """One model to load into one worker.
@@ -30,3 +33,18 @@ class LoadPlan(msgspec.Struct, frozen=True):
     memory_bytes: int = 4 * 2**30
     max_pixels: int = 50_000_000
     max_bytes: int = 32 * 2**20
+
+
+class WeightsSpec(msgspec.Struct, frozen=True):
+    """What is read of the manifest's `weights`."""
+
+    container: Container = "safetensors"
+    sha256: str | None = None
+
+
+class BareSpec(msgspec.Struct, frozen=True):
+    """What is read of the manifest's `model`."""
+
+    layers: Layers
+    weights: WeightsSpec = WeightsSpec()
+    allow_nan: bool = False

@@ -52,10 +52,12 @@ class Connection(RequestHandler):
         else:
             self._waiter = None  # aiohttp's own loop sleeps on until it is known whether it is needed
             super().data_received(data)
-            if not (self._messages and self._depart(sleeper)):
-                self._waiter = sleeper
-                if self._messages:
-                    sleeper.set_result(None)
+            if self._messages and self._depart(sleeper):
+                self._disarm()
+                return
+            self._waiter = sleeper
+            if self._messages:
+                sleeper.set_result(None)
         if self._messages or self._request_in_progress:
             self._disarm()
             if self._messages and self._current_request is not None:
@@ -90,8 +92,12 @@ class Connection(RequestHandler):
         self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
+        self._sleeper = sleeper
+        if passage.answer is not None:
+            self._arrive(*passage.answer)
+            return True
         # Hidden from aiohttp, so that it neither takes the connection for idle nor begins the next request.
-        self._passage, self._sleeper = passage, sleeper
+        self._passage = passage
         self._request_in_progress = True
         return True
 

@@ -72,7 +72,8 @@ class Express:
     def begin(
         self, message: RawRequestMessage, body: bytes, *, remote: str | None, reply: Reply
     ) -> Passage | None:
-        """Start the inference, whose end `reply` will be told; None where it takes the ordinary way."""
+        """Start the inference, whose end `reply` will be told unless the passage has its `answer` already;
+        None where it takes the ordinary way."""
         ours, headers = self.ours, message.headers
         begun = ours.clock()
         flows, authorization = ours.state.flows, headers.getall(hdrs.AUTHORIZATION, ())
@@ -87,11 +88,15 @@ class Express:
         except NodeError:
             return None
         passage = Passage(self, headers, remote=remote, begun=begun, reply=reply)
-        give_up = flows.infer.begin(caller, asked, passage.settle)
-        if give_up is None:
+        outcome = flows.infer.begin(caller, asked, passage.settle)
+        if outcome is None:
             return None
-        passage.give_up, passage.exchange.caller = give_up, caller.address
-        ours.state.running += 1
+        passage.exchange.caller = caller.address
+        if isinstance(outcome, InferenceResult):
+            passage.answer = passage.conclude(outcome)
+        else:
+            passage.give_up = outcome
+            ours.state.running += 1
         return passage
 
     def answer(self, passage: Passage, result: InferenceResult) -> bytes:
@@ -134,9 +139,14 @@ class Express:
 
 
 class Passage:
-    """One request in the express lane; settled exactly once, by its result or by `abandon`."""
+    """One request in the express lane; settled exactly once, by its result or by `abandon`.
 
-    __slots__ = ("_express", "_reply", "begun", "exchange", "give_up", "headers", "remote")
+    Attributes
+    ----------
+    answer : what `reply` would be told, where it is there at once.
+    """
+
+    __slots__ = ("_express", "_reply", "answer", "begun", "exchange", "give_up", "headers", "remote")
 
     give_up: Callable[[], None]
 
@@ -152,9 +162,16 @@ class Passage:
         self._express, self._reply = express, reply
         self.headers, self.remote, self.begun = headers, remote, begun
         self.exchange = Exchange(request_id(headers), express.ours.proxies.client(self))
+        self.answer: tuple[bytes, bool] | None = None
 
     def settle(self, outcome: InferenceResult | NodeError) -> None:
         """The inference is over."""
+        content, closes = self.conclude(outcome)
+        self._express.ours.state.left()
+        self._reply(content, closes)
+
+    def conclude(self, outcome: InferenceResult | NodeError) -> tuple[bytes, bool]:
+        """The answer to an inference that is over, and whether the connection ends with it."""
         express, status, closes = self._express, 200, False
         try:
             if isinstance(outcome, InferenceResult):
@@ -170,17 +187,17 @@ class Passage:
                 "The node failed on this request; its operator finds the cause under this request_id."
             )
             status, content, closes = express.refusal(self, fault)
-        self._left(status)
-        self._reply(content, closes)
+        self._record(status)
+        return content, closes
 
     def abandon(self) -> None:
         """The client has gone: nobody waits for the result."""
         self.give_up()
-        self._left(CLIENT_GONE)
+        self._express.ours.state.left()
+        self._record(CLIENT_GONE)
 
-    def _left(self, status: int) -> None:
+    def _record(self, status: int) -> None:
         ours = self._express.ours
-        ours.state.left()
         record(
             ours, self.exchange, route=PATH, method=hdrs.METH_POST, path=PATH, status=status,
             seconds=ours.clock() - self.begun,

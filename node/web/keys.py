@@ -39,7 +39,7 @@ class InferFlow(Protocol):
         caller: Caller,
         request: InferenceRequest,
         settled: Callable[[InferenceResult | NodeError], None],
-    ) -> Callable[[], None] | None: ...
+    ) -> InferenceResult | Callable[[], None] | None: ...
 
 
 class LoadModelFlow(Protocol):

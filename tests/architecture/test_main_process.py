@@ -20,6 +20,11 @@ def test_the_node_starts_without_array_libraries_and_without_web3() -> None:
     assert not loaded & {*NEVER, *LATE}
 
 
+def test_small_models_are_answered_without_array_libraries() -> None:
+    loaded = modules_after("import node.runtime.inline, bare_models._row")
+    assert not loaded & {*NEVER, *LATE}
+
+
 def test_the_client_starts_without_array_libraries() -> None:
     loaded = modules_after("import lonja")
     assert not loaded & {*NEVER, "onnx", "eth_tester"}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import pytest
@@ -22,7 +22,17 @@ from node.errors import (
 from node.flows.infer import Infer
 from node.flows.load_model import LoadModel, Resident
 from node.models.slots import Residency
-from node.types import Address, InferenceRequest, ModelKey, Options, Payload, RunResult, RunTimings, TokenId
+from node.types import (
+    Address,
+    InferenceRequest,
+    InferenceResult,
+    ModelKey,
+    Options,
+    Payload,
+    RunResult,
+    RunTimings,
+    TokenId,
+)
 from tests.unit.flows.conftest import LICENSEE, OWNER, STRANGER, FakeWorker, World, caller
 
 PICTURE = Payload("image", b"\xff\xd8", "binary")
@@ -56,9 +66,10 @@ class FakeSlots:
         yield self.loaded[-1]
 
     def take(self, key: ModelKey, revision: int) -> FakeHeld | None:
-        if not any(each.entry.key == key for each in self.loaded):
+        found = next((each for each in self.loaded if each.entry.key == key), None)
+        if found is None:
             return None
-        self.held = FakeHeld(self.make(key, revision))
+        self.held = FakeHeld(found)
         return self.held
 
     async def load(self, key: ModelKey, revision: int) -> Resident:
@@ -155,10 +166,45 @@ async def test_what_is_at_hand_is_begun_without_waiting(
     assert slots.held.released == 1
 
 
+@dataclass
+class FakeInline:
+    """Answers pictures, and leaves all else to the worker."""
+
+    defect: Exception | None = None
+
+    def answer(self, payload: Payload, _options: Options) -> RunResult | None:
+        if self.defect is not None:
+            raise self.defect
+        return RunResult(msgspec.Raw(b"[2]"), RunTimings(1, 1, 1)) if payload == PICTURE else None
+
+
+async def test_what_needs_no_worker_is_answered_at_once(
+    infer: Infer, slots: FakeSlots, worker: FakeWorker
+) -> None:
+    await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
+    slots.loaded[0] = replace(slots.loaded[0], inline=FakeInline())  # type: ignore[arg-type]
+    result = infer.begin(caller(LICENSEE), InferenceRequest("resnet18", PICTURE), pytest.fail)
+    assert isinstance(result, InferenceResult)
+    assert (result.run.predictions, slots.held.released, worker.promises) == (msgspec.Raw(b"[2]"), 1, [])
+    assert result.entry is slots.loaded[0].entry
+    assert infer.begin(caller(STRANGER), InferenceRequest("resnet18", PICTURE), pytest.fail) is None
+    other = InferenceRequest("resnet18", Payload("tensor", b"[]", "json"))
+    assert callable(infer.begin(caller(LICENSEE), other, pytest.fail))
+    assert (slots.held.released, len(worker.promises)) == (0, 1)
+
+
+async def test_a_defect_of_what_answers_at_once_releases_the_model(infer: Infer, slots: FakeSlots) -> None:
+    await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
+    slots.loaded[0] = replace(slots.loaded[0], inline=FakeInline(MemoryError()))  # type: ignore[arg-type]
+    with pytest.raises(MemoryError):
+        infer.begin(caller(LICENSEE), InferenceRequest("resnet18", PICTURE), pytest.fail)
+    assert slots.held.released == 1
+
+
 async def test_what_was_begun_can_be_given_up(infer: Infer, slots: FakeSlots, worker: FakeWorker) -> None:
     await infer(caller(LICENSEE), InferenceRequest("resnet18", PICTURE))
     give_up = infer.begin(caller(LICENSEE), InferenceRequest("resnet18", PICTURE), pytest.fail)
-    assert give_up is not None
+    assert callable(give_up)
     give_up()
     assert (worker.given_up, slots.held.released) == ([1], 1)
 

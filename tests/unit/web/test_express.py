@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,8 +14,9 @@ import pytest
 from node.errors import InvalidInput, NodeError
 from node.types import Caller, InferenceRequest, InferenceResult
 from node.web import answers
+from node.web.keys import Limits
 from node.web.schemas import ExecuteAnswer
-from tests.fakes.flows import RESULT, TOKEN
+from tests.fakes.flows import RESULT, TOKEN, FakeInfer
 from tests.unit.web.conftest import AUTH, Served
 
 URL = "/api/inference/execute"
@@ -44,6 +47,19 @@ def held(node: Served, monkeypatch: pytest.MonkeyPatch) -> HeldBack:
     held = HeldBack()
     monkeypatch.setattr(type(node.fakes.infer), "begin", lambda _self, *given: held(*given))
     return held
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[InferenceRequest]:
+    """`Infer.begin` answers by itself; what it was asked."""
+    asked: list[InferenceRequest] = []
+
+    def begin(_self: object, _caller: Caller, request: InferenceRequest, _: Settled) -> InferenceResult:
+        asked.append(request)
+        return RESULT
+
+    monkeypatch.setattr(FakeInfer, "begin", begin)
+    return asked
 
 
 async def ordinary() -> None:
@@ -79,6 +95,37 @@ async def test_both_ways_give_the_same_problem(node: Served, held: HeldBack) -> 
         usual = (response.status, response.headers.keys(), await response.json())
     assert express[2] | {"request_id": ""} == usual[2] | {"request_id": ""}
     assert (express[0], set(express[1])) == (usual[0], set(usual[1]))
+
+
+async def test_an_answer_that_is_there_at_once_is_the_same(
+    node: Served, at_once: list[InferenceRequest]
+) -> None:
+    async with node.client.post(URL, json=BODY, headers=AUTH) as response:
+        express = (response.headers.keys(), await response.json())
+    async with node.client.post(URL, json=BODY, headers=AUTH | {"Origin": "https://a.example"}) as response:
+        usual = (response.headers.keys(), await response.json())
+    assert (set(express[0]), express[1]) == (set(usual[0]), usual[1])
+    assert (len(at_once), node.state.running) == (1, 0)
+    async with node.client.get("/metrics") as response:
+        assert 'inference_requests_total{outcome="ok"} 2.0' in await response.text()
+
+
+async def test_answers_at_once_keep_the_connection_as_others_do(
+    serve: Callable[..., Any], at_once: list[InferenceRequest]
+) -> None:
+    limits = Limits(body_bytes=1000, publish_bytes=1, headers_seconds=0.2, keepalive_seconds=0.5)
+    node: Served = await serve(limits=limits)
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    for _ in range(3):
+        writer.write(REQUEST + b"\r\n" + CONTENT)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert length is not None
+        await reader.readexactly(int(length[1]))
+    assert await asyncio.wait_for(reader.read(), 5) == b""  # it was idle, and not slow with its headers
+    writer.close()
+    assert len(at_once) == 3
 
 
 @pytest.mark.parametrize("entropy", [0.31, None, [0.1, 0.2]])
@@ -144,6 +191,15 @@ async def test_an_answer_that_cannot_be_written_is_our_fault(
     response = await request
     assert (response.status, (await response.json())["code"]) == (500, "fault")
     assert "unexpected error" in caplog.text
+
+
+async def test_an_answer_at_once_that_cannot_be_written_is_our_fault_too(
+    node: Served, at_once: list[InferenceRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(answers, "written")
+    async with node.client.post(URL, json=BODY, headers=AUTH) as response:
+        assert (response.status, (await response.json())["code"]) == (500, "fault")
+    assert (len(at_once), node.state.running) == (1, 0)
 
 
 @pytest.mark.parametrize(
