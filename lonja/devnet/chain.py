@@ -16,7 +16,8 @@ import msgspec
 from aiohttp import web
 
 from lonja.devnet.accounts import Account
-from lonja.devnet.rpc import INTERNAL, INVALID_REQUEST, PARSE_ERROR, Rpc, RpcError
+from lonja.devnet.rpc import Rpc
+from lonja.devnet.rpc_error import INTERNAL, INVALID_REQUEST, PARSE_ERROR, RpcError
 
 _MAX_BODY: Final = 16 * 2**20
 _MAX_BATCH: Final = 1_000

@@ -18,67 +18,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-CHAIN_ID: Final = 31337
-"""That of anvil and Hardhat, which wallets know as a local chain."""
+from lonja.devnet.evm import (
+    CHAIN_ID,
+    GAS_LIMIT,
+    ZERO,
+    Call,
+    LogPlace,
+    Mined,
+    Reverted,
+    TransactionRejected,
+    genesis,
+    run,
+    size_of,
+    worded,
+)
 
-GAS_LIMIT: Final = 30_000_000
-BALANCE: Final = 10_000 * 10**18
-ZERO: Final = b"\x00" * 20
 _QUEUE_LIMIT: Final = 1_024
-
-
-class TransactionRejected(Exception):
-    """The chain does not take this transaction; the message is worded as other nodes word it."""
-
-
-class Reverted(Exception):
-    """A call ended in a revert or another failure of the EVM.
-
-    Attributes
-    ----------
-    data : what the contract returned: an encoded custom error, `Error(string)`, `Panic(uint256)` or nothing.
-    revert : False where the EVM itself stopped (out of gas, invalid opcode).
-    """
-
-    def __init__(self, message: str, *, data: bytes, revert: bool) -> None:
-        super().__init__(message)
-        self.data = data
-        self.revert = revert
-
-
-@dataclass(frozen=True, slots=True)
-class Mined:
-    """One block: py-evm's header, transactions and receipts (Any: py-evm is untyped)."""
-
-    header: Any
-    transactions: tuple[Any, ...]
-    receipts: tuple[Any, ...]
-    size: int
-
-    @property
-    def number(self) -> int:
-        return int(self.header.block_number)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """An unsigned call: `to` empty creates a contract, `gas` None means all that a block holds."""
-
-    sender: bytes
-    to: bytes
-    data: bytes
-    value: int
-    gas: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class LogPlace:
-    """A log and where it stands."""
-
-    block: Mined
-    transaction_index: int
-    log_index: int
-    log: Any
 
 
 @dataclass(slots=True)
@@ -95,10 +50,10 @@ class Ledger:
         self._clock = clock
         self._offset = 0
         self._next_timestamp: int | None = None
-        self._chain: Any = _genesis(accounts, timestamp=int(clock()))
-        genesis = self._chain.get_canonical_block_by_number(0)
-        self.blocks: list[Mined] = [Mined(genesis.header, (), (), _size(genesis))]
-        self._numbers: dict[bytes, int] = {genesis.hash: 0}
+        self._chain: Any = genesis(accounts, timestamp=int(clock()))
+        first = self._chain.get_canonical_block_by_number(0)
+        self.blocks: list[Mined] = [Mined(first.header, (), (), size_of(first))]
+        self._numbers: dict[bytes, int] = {first.hash: 0}
         self._places: dict[bytes, tuple[int, int]] = {}
         self._logs: list[LogPlace] = []
         self._queue = _Queue()
@@ -176,24 +131,9 @@ class Ledger:
         return True
 
     def _run(self, call: Call, *, gas: int, block: Mined | None) -> Any:
-        from eth.vm.spoof import SpoofTransaction
-        from eth_utils.exceptions import ValidationError
-
         # Without a base fee a call costs nothing, so that an empty account may ask as well.
         header = (self._pending_header() if block is None else block.header).copy(base_fee_per_gas=0)
-        virtual_machine = self._chain.get_vm(header)
-        state = virtual_machine.state
-        unsigned = virtual_machine.get_transaction_builder().create_unsigned_transaction(
-            nonce=state.get_nonce(call.sender), gas_price=0, gas=min(gas, GAS_LIMIT), to=call.to,
-            value=call.value, data=call.data,
-        )  # fmt: skip
-        try:
-            computation = state.apply_transaction(SpoofTransaction(unsigned, from_=call.sender))
-        except ValidationError as error:
-            raise TransactionRejected(_worded(error)) from error
-        if computation.is_error:
-            raise _reverted(computation)
-        return computation
+        return run(self._chain.get_vm(header), call, gas=gas)
 
     # -- transactions -------------------------------------------------------------------------------
 
@@ -254,7 +194,7 @@ class Ledger:
         try:
             self._mine((transaction,))
         except ValidationError as error:
-            raise TransactionRejected(_worded(error)) from error
+            raise TransactionRejected(worded(error)) from error
 
     # -- mining and time ----------------------------------------------------------------------------
 
@@ -301,7 +241,7 @@ class Ledger:
         )
         block = virtual_machine.finalize_block(block).block  # computes the state root
         self._chain.chaindb.persist_block(block)
-        mined = Mined(block.header, tuple(transactions), tuple(receipts), _size(block))
+        mined = Mined(block.header, tuple(transactions), tuple(receipts), size_of(block))
         if self._next_timestamp is not None:
             self._offset = self._next_timestamp - int(self._clock())
             self._next_timestamp = None
@@ -345,43 +285,5 @@ class Ledger:
         return True
 
 
-def _genesis(accounts: list[bytes], *, timestamp: int) -> Any:
-    from eth.chains.base import MiningChain
-    from eth.consensus.applier import ConsensusApplier
-    from eth.consensus.noproof import NoProofConsensus
-    from eth.db.atomic import AtomicDB
-    from eth.vm.forks.prague import PragueVM
-
-    class DevnetChain(MiningChain):
-        chain_id = CHAIN_ID
-        vm_configuration = ConsensusApplier(NoProofConsensus).amend_vm_configuration(((0, PragueVM),))
-
-    parameters: Any = {"difficulty": 0, "gas_limit": GAS_LIMIT, "timestamp": timestamp, "nonce": b"\x00" * 8}
-    funded = {"balance": BALANCE, "nonce": 0, "code": b"", "storage": {}}
-    state: Any = dict.fromkeys(accounts, funded)
-    return DevnetChain.from_genesis(AtomicDB(), parameters, state)
-
-
-def _reverted(computation: Any) -> Reverted:
-    from eth.exceptions import Revert
-
-    error = computation.error
-    if isinstance(error, Revert):
-        return Reverted("execution reverted", data=bytes(computation.output), revert=True)
-    name = "".join(" " + letter.lower() if letter.isupper() else letter for letter in type(error).__name__)
-    return Reverted(name.strip(), data=b"", revert=False)
-
-
-def _worded(error: Exception) -> str:
-    text = str(error.args[0]) if error.args else str(error)
-    return "insufficient funds for transfer" if "balance" in text.lower() else text
-
-
 def _number_of(place: LogPlace) -> int:
     return place.block.number
-
-
-def _size(block: Any) -> int:
-    import rlp  # type: ignore[import-untyped]
-
-    return len(rlp.encode(block))

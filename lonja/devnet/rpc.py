@@ -12,29 +12,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from lonja.devnet import wording
-from lonja.devnet.ledger import CHAIN_ID, Call, Ledger, LogPlace, Mined, Reverted, TransactionRejected
+from lonja.devnet.evm import CHAIN_ID, Call, Mined, Reverted, TransactionRejected
+from lonja.devnet.filters import Filters
+from lonja.devnet.ledger import Ledger
+from lonja.devnet.parameters import address, integer, octets
+from lonja.devnet.rpc_error import INVALID_PARAMS, METHOD_UNKNOWN, REJECTED, REVERTED, RpcError
 from lonja.devnet.wording import data, quantity
-
-PARSE_ERROR: Final = -32700
-INVALID_REQUEST: Final = -32600
-METHOD_UNKNOWN: Final = -32601
-INVALID_PARAMS: Final = -32602
-INTERNAL: Final = -32603
-REJECTED: Final = -32000
-REVERTED: Final = 3
 
 CLIENT_VERSION: Final = "lonja-devnet/1 (py-evm)"
 PRIORITY_FEE: Final = 10**9
-_LOG_LIMIT: Final = 10_000
 _MINE_LIMIT: Final = 10_000
-
-
-class RpcError(Exception):
-    """An answer with `error`; `data` carries a revert's bytes, from which clients decode custom errors."""
-
-    def __init__(self, code: int, message: str, *, data: str | None = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.data = code, message, data
 
 
 class Rpc:
@@ -48,10 +35,10 @@ class Rpc:
     def __init__(self, ledger: Ledger, *, keys: dict[str, bytes]) -> None:
         self._ledger = ledger
         self._keys = keys
-        self._filters: dict[int, tuple[dict[str, Any] | None, int]] = {}
+        self._filters = filters = Filters(ledger)
         self._methods: dict[str, Callable[..., Any]] = {
             "web3_clientVersion": lambda: CLIENT_VERSION,
-            "web3_sha3": lambda text: data(wording.keccak(_bytes(text))),
+            "web3_sha3": lambda text: data(wording.keccak(octets(text))),
             "net_version": lambda: str(CHAIN_ID),
             "net_listening": lambda: True,
             "net_peerCount": lambda: "0x0",
@@ -67,46 +54,46 @@ class Rpc:
             "eth_maxPriorityFeePerGas": lambda: quantity(PRIORITY_FEE),
             "eth_blobBaseFee": lambda: quantity(1),
             "eth_feeHistory": self._fee_history,
-            "eth_getBalance": lambda who, at="latest": quantity(self._state(at).get_balance(_address(who))),
-            "eth_getCode": lambda who, at="latest": data(self._state(at).get_code(_address(who))),
+            "eth_getBalance": lambda who, at="latest": quantity(self._state(at).get_balance(address(who))),
+            "eth_getCode": lambda who, at="latest": data(self._state(at).get_code(address(who))),
             "eth_getTransactionCount": self._transaction_count,
             "eth_getStorageAt": self._storage_at,
             "eth_call": self._call,
             "eth_estimateGas": self._estimate_gas,
             "eth_createAccessList": self._access_list,
-            "eth_sendRawTransaction": lambda raw: data(ledger.send(_bytes(raw))),
+            "eth_sendRawTransaction": lambda raw: data(ledger.send(octets(raw))),
             "eth_sendTransaction": self._send_transaction,
             "eth_getTransactionByHash": self._transaction,
             "eth_getTransactionReceipt": self._receipt,
             "eth_getBlockByNumber": lambda at, full=False: self._block_json(self._find(at), full, at),
             "eth_getBlockByHash": lambda name, full=False: self._block_json(
-                ledger.block_by_hash(_bytes(name)), full
+                ledger.block_by_hash(octets(name)), full
             ),
             "eth_getBlockReceipts": self._block_receipts,
             "eth_getBlockTransactionCountByNumber": lambda at: _count(self._find(at)),
-            "eth_getBlockTransactionCountByHash": lambda name: _count(ledger.block_by_hash(_bytes(name))),
+            "eth_getBlockTransactionCountByHash": lambda name: _count(ledger.block_by_hash(octets(name))),
             "eth_getTransactionByBlockNumberAndIndex": lambda at, index: _nth(self._find(at), index),
             "eth_getTransactionByBlockHashAndIndex": lambda name, index: _nth(
-                ledger.block_by_hash(_bytes(name)), index
+                ledger.block_by_hash(octets(name)), index
             ),
             "eth_getUncleCountByBlockNumber": lambda at: "0x0" if self._find(at) else None,
             "eth_getUncleCountByBlockHash": lambda name: (
-                "0x0" if ledger.block_by_hash(_bytes(name)) else None
+                "0x0" if ledger.block_by_hash(octets(name)) else None
             ),
-            "eth_getLogs": lambda wish: [wording.log(place) for place in self._logs(wish)],
-            "eth_newFilter": self._new_filter,
-            "eth_newBlockFilter": lambda: self._new_filter(None),
-            "eth_newPendingTransactionFilter": lambda: self._new_filter({"topics": [["0x" + "00" * 32]]}),
-            "eth_getFilterChanges": self._filter_changes,
-            "eth_getFilterLogs": self._filter_logs,
-            "eth_uninstallFilter": lambda number: self._filters.pop(_integer(number), None) is not None,
+            "eth_getLogs": lambda wish: [wording.log(place) for place in filters.find(wish)],
+            "eth_newFilter": filters.new_filter,
+            "eth_newBlockFilter": lambda: filters.new_filter(None),
+            "eth_newPendingTransactionFilter": lambda: filters.new_filter({"topics": [["0x" + "00" * 32]]}),
+            "eth_getFilterChanges": filters.changes,
+            "eth_getFilterLogs": filters.all_of,
+            "eth_uninstallFilter": filters.uninstall,
             "evm_snapshot": lambda: quantity(ledger.snapshot()),
-            "evm_revert": lambda number: ledger.revert(_integer(number)),
-            "evm_increaseTime": lambda seconds: ledger.increase_time(_integer(seconds)),
-            "evm_setNextBlockTimestamp": lambda when: ledger.set_next_timestamp(_integer(when)),
+            "evm_revert": lambda number: ledger.revert(integer(number)),
+            "evm_increaseTime": lambda seconds: ledger.increase_time(integer(seconds)),
+            "evm_setNextBlockTimestamp": lambda when: ledger.set_next_timestamp(integer(when)),
             "evm_mine": self._evm_mine,
             "anvil_mine": self._mine_many,
-            "anvil_setBalance": lambda who, wei: ledger.set_balance(_address(who), _integer(wei)),
+            "anvil_setBalance": lambda who, wei: ledger.set_balance(address(who), integer(wei)),
         }
         for name in ("mine", "setBalance"):
             self._methods[f"hardhat_{name}"] = self._methods[f"anvil_{name}"]
@@ -136,11 +123,11 @@ class Rpc:
         ledger = self._ledger
         if isinstance(at, dict):
             if "blockHash" in at:
-                return ledger.block_by_hash(_bytes(at["blockHash"]))
+                return ledger.block_by_hash(octets(at["blockHash"]))
             at = at["blockNumber"]
         if at in ("latest", "safe", "finalized", "pending"):
             return ledger.latest
-        number = 0 if at == "earliest" else _integer(at)
+        number = 0 if at == "earliest" else integer(at)
         return ledger.blocks[number] if number < len(ledger.blocks) else None
 
     def _existing(self, at: Any) -> Mined | None:
@@ -156,13 +143,13 @@ class Rpc:
         return self._ledger.state(self._existing(at))
 
     def _transaction_count(self, who: str, at: Any = "latest") -> str:
-        address = _address(who)
+        sender = address(who)
         if at == "pending":
-            return quantity(self._ledger.next_nonce(address))
-        return quantity(self._state(at).get_nonce(address))
+            return quantity(self._ledger.next_nonce(sender))
+        return quantity(self._state(at).get_nonce(sender))
 
     def _storage_at(self, who: str, slot: Any, at: Any = "latest") -> str:
-        return data(int(self._state(at).get_storage(_address(who), _integer(slot))).to_bytes(32, "big"))
+        return data(int(self._state(at).get_storage(address(who), integer(slot))).to_bytes(32, "big"))
 
     def _block_json(self, block: Mined | None, full: bool, at: Any = None) -> dict[str, Any] | None:
         if block is None:
@@ -173,14 +160,14 @@ class Rpc:
 
     def _block_receipts(self, at: Any) -> list[dict[str, Any]] | None:
         by_hash = isinstance(at, str) and len(at) == 66
-        block = self._ledger.block_by_hash(_bytes(at)) if by_hash else self._find(at)
+        block = self._ledger.block_by_hash(octets(at)) if by_hash else self._find(at)
         return None if block is None else [wording.receipt(block, i) for i in range(len(block.transactions))]
 
     def _fee_history(self, count: Any, newest: Any, percentiles: list[float] | None = None) -> dict[str, Any]:
         last = self._find(newest)
         if last is None:
             raise RpcError(REJECTED, "header not found")
-        first = max(0, last.number - min(max(_integer(count), 1), 1024) + 1)
+        first = max(0, last.number - min(max(integer(count), 1), 1024) + 1)
         blocks = self._ledger.blocks[first : last.number + 1]
         fees = [quantity(block.header.base_fee_per_gas) for block in blocks]
         following = self._ledger.blocks[last.number + 1 : last.number + 2]
@@ -212,11 +199,11 @@ class Rpc:
         sender = wish.get("from")
         gas = wish.get("gas")
         return Call(
-            sender=_address(sender) if sender else b"\x00" * 20,
-            to=_address(wish["to"]) if wish.get("to") else b"",
-            data=_bytes(payload),
-            value=_integer(wish.get("value") or 0),
-            gas=None if gas is None else _integer(gas),
+            sender=address(sender) if sender else b"\x00" * 20,
+            to=address(wish["to"]) if wish.get("to") else b"",
+            data=octets(payload),
+            value=integer(wish.get("value") or 0),
+            gas=None if gas is None else integer(gas),
         )
 
     def _send_transaction(self, wish: dict[str, Any]) -> str:
@@ -233,81 +220,27 @@ class Rpc:
         transaction = {
             "type": 2,
             "chainId": CHAIN_ID,
-            "nonce": self._ledger.next_nonce(call.sender) if nonce is None else _integer(nonce),
+            "nonce": self._ledger.next_nonce(call.sender) if nonce is None else integer(nonce),
             "to": call.to,
             "value": call.value,
             "data": call.data,
             "gas": call.gas or self._ledger.estimate_gas(call, block=None),
-            "maxFeePerGas": _integer(fee) if fee else 2 * self._ledger.next_base_fee + PRIORITY_FEE,
-            "maxPriorityFeePerGas": _integer(tip)
-            if tip
-            else min(PRIORITY_FEE, _integer(fee or PRIORITY_FEE)),
+            "maxFeePerGas": integer(fee) if fee else 2 * self._ledger.next_base_fee + PRIORITY_FEE,
+            "maxPriorityFeePerGas": integer(tip) if tip else min(PRIORITY_FEE, integer(fee or PRIORITY_FEE)),
         }
         signed = Account.sign_transaction(transaction, self._keys[sender])
         return data(self._ledger.send(bytes(signed.raw_transaction)))
 
     def _transaction(self, name: str) -> dict[str, Any] | None:
-        found = self._ledger.place(_bytes(name))
+        found = self._ledger.place(octets(name))
         if found is not None:
             return wording.transaction(found[0], found[1])
-        waiting = self._ledger.waiting(_bytes(name))
+        waiting = self._ledger.waiting(octets(name))
         return None if waiting is None else wording.transaction_fields(waiting)
 
     def _receipt(self, name: str) -> dict[str, Any] | None:
-        found = self._ledger.place(_bytes(name))
+        found = self._ledger.place(octets(name))
         return None if found is None else wording.receipt(*found)
-
-    # -- logs and filters ---------------------------------------------------------------------------
-
-    def _logs(self, wish: dict[str, Any], *, newer_than: int = -1) -> list[LogPlace]:
-        if "blockHash" in wish:
-            block = self._ledger.block_by_hash(_bytes(wish["blockHash"]))
-            if block is None:
-                raise RpcError(REJECTED, "unknown block")
-            first = last = block.number
-        else:
-            first = self._edge(wish.get("fromBlock", "latest"))
-            last = self._edge(wish.get("toBlock", "latest"))
-            if first > last:
-                raise RpcError(INVALID_PARAMS, "invalid block range: fromBlock is after toBlock")
-        addresses, topics = _addresses(wish.get("address")), _topics(wish.get("topics") or [])
-        found = [
-            place
-            for place in self._ledger.logs(max(first, newer_than + 1), last)
-            if (not addresses or bytes(place.log.address) in addresses) and _matches(place.log.topics, topics)
-        ]
-        if len(found) > _LOG_LIMIT:
-            raise RpcError(REJECTED, f"more than {_LOG_LIMIT} logs match; ask for fewer blocks at a time")
-        return found
-
-    def _edge(self, at: Any) -> int:
-        if isinstance(at, str) and not at.startswith("0x"):
-            return 0 if at == "earliest" else self._ledger.latest.number
-        return _integer(at)
-
-    def _new_filter(self, wish: dict[str, Any] | None) -> str:
-        number = max(self._filters, default=0) + 1
-        self._filters[number] = (wish, self._ledger.latest.number)
-        return quantity(number)
-
-    def _filter(self, number: Any) -> tuple[dict[str, Any] | None, int]:
-        found = self._filters.get(_integer(number))
-        if found is None:
-            raise RpcError(REJECTED, "filter not found")
-        return found
-
-    def _filter_changes(self, number: Any) -> list[Any]:
-        wish, seen = self._filter(number)
-        latest = self._ledger.latest.number
-        self._filters[_integer(number)] = (wish, latest)
-        if wish is None:
-            return [data(block.header.hash) for block in self._ledger.blocks[seen + 1 :]]
-        wish = {**wish, "fromBlock": quantity(0), "toBlock": wish.get("toBlock", "latest")}
-        return [wording.log(place) for place in self._logs(wish, newer_than=seen)]
-
-    def _filter_logs(self, number: Any) -> list[Any]:
-        wish, _ = self._filter(number)
-        return [] if wish is None else [wording.log(place) for place in self._logs(wish)]
 
     # -- anvil's wishes -----------------------------------------------------------------------------
 
@@ -315,16 +248,16 @@ class Rpc:
         """anvil takes nothing, a timestamp, or an object with a timestamp and a number of blocks."""
         blocks = 1
         if isinstance(wish, dict):
-            blocks = _integer(wish.get("blocks") or 1)
+            blocks = integer(wish.get("blocks") or 1)
             wish = wish.get("timestamp")
         if wish is not None:
-            self._ledger.set_next_timestamp(_integer(wish))
+            self._ledger.set_next_timestamp(integer(wish))
         self._mine_many(blocks)
         return "0x0"
 
     def _mine_many(self, blocks: Any = 1, interval: Any = 0) -> None:
-        for index in range(min(_integer(blocks), _MINE_LIMIT)):
-            if index and (seconds := _integer(interval)):
+        for index in range(min(integer(blocks), _MINE_LIMIT)):
+            if index and (seconds := integer(interval)):
                 self._ledger.increase_time(seconds)
             self._ledger.mine()
 
@@ -345,55 +278,11 @@ def _check_arity(handler: Callable[..., Any], params: Sequence[Any]) -> None:
         raise ValueError(str(error)) from None
 
 
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{value!r} is not a quantity")
-    number = int(value, 0) if isinstance(value, str) else value
-    if number < 0:
-        raise ValueError(f"{value!r} is negative")
-    return number
-
-
-def _bytes(value: Any) -> bytes:
-    if not isinstance(value, str) or not value.startswith("0x"):
-        raise ValueError(f"{value!r} is not 0x-prefixed hex")
-    return bytes.fromhex(value[2:])
-
-
-def _address(value: Any) -> bytes:
-    raw = _bytes(value)
-    if len(raw) != 20:
-        raise ValueError(f"{value!r} is not an address")
-    return raw
-
-
-def _addresses(wish: Any) -> frozenset[bytes]:
-    if not wish:
-        return frozenset()
-    return frozenset(_address(each) for each in ([wish] if isinstance(wish, str) else wish))
-
-
-def _topics(wish: list[Any]) -> list[frozenset[int] | None]:
-    """One entry a position: None for any topic, else those that match."""
-    return [
-        None
-        if position is None or position == []
-        else frozenset(int(each, 16) for each in ([position] if isinstance(position, str) else position))
-        for position in wish
-    ]
-
-
-def _matches(topics: Sequence[int], wish: list[frozenset[int] | None]) -> bool:
-    if len(wish) > len(topics):
-        return False
-    return all(allowed is None or topic in allowed for topic, allowed in zip(topics, wish, strict=False))
-
-
 def _count(block: Mined | None) -> str | None:
     return None if block is None else quantity(len(block.transactions))
 
 
 def _nth(block: Mined | None, index: Any) -> dict[str, Any] | None:
-    if block is None or _integer(index) >= len(block.transactions):
+    if block is None or integer(index) >= len(block.transactions):
         return None
-    return wording.transaction(block, _integer(index))
+    return wording.transaction(block, integer(index))

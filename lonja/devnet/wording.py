@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lonja.devnet.ledger import LogPlace, Mined
+from lonja.devnet.evm import LogPlace, Mined
 
 
 def quantity(value: int) -> str:

@@ -10,7 +10,7 @@ from eth_account import Account as EthAccount
 
 from lonja.devnet.accounts import Account
 from lonja.devnet.chain import EmbeddedChain
-from lonja.devnet.rpc import RpcError
+from lonja.devnet.rpc_error import RpcError
 
 from .bytecode import EMITS_LOG, LOOPS, RETURNS_42, RETURNS_TIMESTAMP, REVERTS_CUSTOM
 from .conftest import Clock
