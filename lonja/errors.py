@@ -10,7 +10,8 @@ LonjaError
 │   ├── Conflict             ModelAmbiguous, RevisionMismatch
 │   ├── Upstream             ChainUnavailable, GatewayUnavailable, StoreFull, UrlFetchFailed
 │   ├── ContentMismatch, ManifestInvalid, ModelInvalid, DeadlineExceeded
-│   ├── Overloaded, Starting, ShuttingDown
+│   ├── Overloaded               TooManyInFlight
+│   ├── Starting, ShuttingDown
 │   └── Fault                WorkerCrashed
 ├── NodeUnreachable          no answer at all, also after retries
 ├── ResponseInvalid          an answer that is not this interface's
@@ -214,6 +215,10 @@ class ModelInvalid(ApiError):
 
 class Overloaded(ApiError):
     code, retriable = "overloaded", True
+
+
+class TooManyInFlight(Overloaded):
+    code = "too_many_in_flight"
 
 
 class Starting(ApiError):

@@ -37,6 +37,7 @@ NodeError
 ├── ManifestInvalid          the publisher's metadata.json cannot be served
 ├── ModelInvalid             the publisher's weights cannot be served
 ├── Overloaded               (retriable) a queue is full
+│   └── TooManyInFlight       by this caller alone
 ├── Starting                 (retriable)
 ├── ShuttingDown             (retriable)
 ├── DeadlineExceeded
@@ -227,6 +228,10 @@ class ModelInvalid(NodeError):
 
 class Overloaded(NodeError):
     code, title, retriable = "overloaded", "Overloaded", True
+
+
+class TooManyInFlight(Overloaded):
+    code, title = "too_many_in_flight", "Too many requests at once"
 
 
 class Starting(NodeError):

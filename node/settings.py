@@ -97,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_body_bytes: Positive = 32 * 2**20
     max_image_pixels: Positive = 50_000_000
     max_queue_depth: Positive = 256
+    max_queue_per_caller: Count = 0
     worker_memory_bytes: Positive = 4 * 2**30
     worker_threads: Count = 0
     worker_grace: Milliseconds = 500

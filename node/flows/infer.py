@@ -49,7 +49,8 @@ class Infer:
             The caller may not, or it cannot be told.
         InvalidInput, InputTooLarge, UrlFetchFailed
             The input cannot be used.
-        DeadlineExceeded, Overloaded, WorkerCrashed, ModelInvalid, GatewayUnavailable, ContentMismatch
+        DeadlineExceeded, Overloaded, TooManyInFlight, WorkerCrashed, ModelInvalid, GatewayUnavailable,
+        ContentMismatch
             It could not be run.
         """
         began = time.perf_counter()
@@ -63,7 +64,9 @@ class Infer:
                 if payload.format == "url":
                     payload = await self._fetched(payload)
                 async with self.slots.use(entry.key, entry.revision) as resident:
-                    run = await resident.worker.run(payload, request.options, deadline=deadline)
+                    run = await resident.worker.run(
+                        payload, request.options, deadline=deadline, caller=caller.address
+                    )
         except TimeoutError:
             raise DeadlineExceeded(
                 f"no answer within {self._timeout(request.options.timeout)} ms",
@@ -111,7 +114,7 @@ class Infer:
             # Asked for only here: it costs a system call, and uvloop's clock counts whole milliseconds.
             deadline = asyncio.get_running_loop().time() + self._timeout(request.options.timeout) / 1000
             begun.number = resident.worker.submit(
-                request.payload, request.options, deadline=deadline, promise=begun
+                request.payload, request.options, deadline=deadline, promise=begun, caller=caller.address
             )
         except BaseException as error:
             held.release()  # whatever happened: a hold that nobody ends keeps the node from stopping

@@ -19,7 +19,8 @@ import msgspec
 from node import errors
 from node.runtime import protocol
 from node.runtime.protocol import Done, Failed, Run, Seen
-from node.types import Options, Payload, RunResult, RunTimings
+from node.runtime.shares import Share, Shares
+from node.types import Address, Options, Payload, RunResult, RunTimings
 
 ERRORS: Final[dict[str, type[errors.NodeError]]] = {
     kind.code: kind
@@ -42,6 +43,9 @@ class Limits(msgspec.Struct, frozen=True):
 
     queue_depth: int = 256
     queue_bytes: int = 256 * 2**20
+    caller_depth: int = 64
+    """Of these, what one caller may have, so that none can shut the others out."""
+    caller_bytes: int = 64 * 2**20
     grace: float = 0.5
     longest: float = 30.0
     """The longest time that a request may have."""
@@ -58,11 +62,11 @@ class Promise(Protocol):
 class _Pending:
     """A request that the worker still has. `future` is None once nobody waits for it."""
 
-    __slots__ = ("deadline", "future", "kill_at", "size")
+    __slots__ = ("deadline", "future", "kill_at", "share", "size")
 
-    def __init__(self, future: Promise, deadline: float, size: int) -> None:
+    def __init__(self, future: Promise, deadline: float, size: int, share: Share | None) -> None:
         self.future: Promise | None = future
-        self.deadline, self.size = deadline, size
+        self.deadline, self.size, self.share = deadline, size, share
         self.kill_at = 0.0
 
 
@@ -90,6 +94,7 @@ class Flight:
         """What to add to the loop's time to get the clock that the worker reads."""
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
+        self._shares = Shares(depth=limits.caller_depth, size=limits.caller_bytes)
         self._queued_bytes = self._unknown = 0
         self._outgoing: list[bytes | memoryview] = []
         self._service_seconds = 0.005
@@ -102,13 +107,20 @@ class Flight:
         return len(self._pending)
 
     def submit(
-        self, payload: Payload, options: Options, deadline: float
+        self, payload: Payload, options: Options, deadline: float, caller: Address | None = None
     ) -> tuple[int, asyncio.Future[RunResult]]:
-        """Queue one request. Raises `DeadlineExceeded`, `Overloaded`."""
+        """Queue one request. Raises `DeadlineExceeded`, `Overloaded`, `TooManyInFlight`."""
         future: asyncio.Future[RunResult] = self._loop.create_future()
-        return self.enter(payload, options, deadline, future), future
+        return self.enter(payload, options, deadline, future, caller), future
 
-    def enter(self, payload: Payload, options: Options, deadline: float, promise: Promise) -> int:
+    def enter(
+        self,
+        payload: Payload,
+        options: Options,
+        deadline: float,
+        promise: Promise,
+        caller: Address | None = None,
+    ) -> int:
         """`submit` for those who bring what is to be told the outcome; the request's number."""
         now = self._loop.time()
         if deadline <= now:
@@ -116,6 +128,9 @@ class Flight:
         content = payload.content
         size = len(content) if isinstance(content, bytes) else content.nbytes
         self._admit(size)
+        share = None
+        if caller is not None and (share := self._shares.take(caller, size)) is None:
+            raise self._had_its_share()
         number = next(self._ids)
         order = Run(
             number, payload.format, payload.encoding == "binary", options.top_k, options.threshold,
@@ -127,7 +142,7 @@ class Flight:
             self._flush()
         self._outgoing.append(protocol.frame(order, body_length=size))
         self._outgoing.append(content)
-        self._pending[number] = _Pending(promise, deadline, size)
+        self._pending[number] = _Pending(promise, deadline, size, share)
         self._queued_bytes += size
         self.idle.clear()
         if self._timer is None or deadline < self._timer_at:
@@ -194,6 +209,17 @@ class Flight:
             retry_after=round(seconds, 2),
         )
 
+    def _had_its_share(self) -> errors.TooManyInFlight:
+        limits = self._limits
+        seconds = max(0.05, limits.caller_depth * self._service_seconds)
+        return errors.TooManyInFlight(
+            f"One caller may have {limits.caller_depth} requests and {limits.caller_bytes} bytes in a model's "
+            f"queue, and yours are there already; try again in {seconds:.2f} s.",
+            suggestion="Wait for an answer before you send the next request.",
+            retry_after=round(seconds, 2),
+            limit=limits.caller_depth,
+        )
+
     def _flush(self) -> None:
         if self._outgoing:
             parts, self._outgoing = self._outgoing, []
@@ -207,6 +233,8 @@ class Flight:
                 raise protocol.FrameInvalid("answers to requests that were never sent")
             return None
         self._queued_bytes -= pending.size
+        if pending.share is not None:
+            self._shares.give_back(pending.share, pending.size)
         if not self._pending:
             self.idle.set()
         return None if pending.future is None or pending.future.done() else pending.future

@@ -40,7 +40,9 @@ class WorkerHost:
         self._threads = settings.worker_threads or available_cpus()
         self._limits = Limits(
             queue_depth=settings.max_queue_depth,
+            caller_depth=settings.max_queue_per_caller or max(1, settings.max_queue_depth // 4),
             queue_bytes=max(QUEUE_BYTES, 2 * settings.max_body_bytes),
+            caller_bytes=max(QUEUE_BYTES, 2 * settings.max_body_bytes) // 4,
             grace=settings.worker_grace / 1e3,
             longest=settings.inference_timeout / 1e3,
         )

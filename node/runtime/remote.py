@@ -19,7 +19,7 @@ from node.runtime import linux, protocol
 from node.runtime.flight import ERRORS, MAX_MESSAGE, Flight, Limits, Promise
 from node.runtime.plan import LoadPlan
 from node.runtime.protocol import Done, Failed, Loaded, LoadFailed, Started, Terminate
-from node.types import LoadReport, Options, Payload, RunResult
+from node.types import Address, LoadReport, Options, Payload, RunResult
 
 log = logging.getLogger(__name__)
 
@@ -74,35 +74,47 @@ class Worker(asyncio.BufferedProtocol):
         else:
             self._on_death.append(callback)
 
-    async def run(self, payload: Payload, options: Options, *, deadline: float) -> RunResult:
+    async def run(
+        self, payload: Payload, options: Options, *, deadline: float, caller: Address | None = None
+    ) -> RunResult:
         """Answer one request.
 
         Parameters
         ----------
         deadline : on the event loop's clock, in seconds.
+        caller : whose share of the queue it takes; None is the node itself, which is not bounded.
 
         Raises
         ------
-        InvalidInput, InputTooLarge, ModelInvalid, DeadlineExceeded, Overloaded, WorkerCrashed, Fault
+        InvalidInput, InputTooLarge, ModelInvalid, DeadlineExceeded, Overloaded, TooManyInFlight,
+        WorkerCrashed, Fault
         """
         future: asyncio.Future[RunResult] = self._loop.create_future()
-        number = self.submit(payload, options, deadline=deadline, promise=future)
+        number = self.submit(payload, options, deadline=deadline, promise=future, caller=caller)
         try:
             return await future
         except asyncio.CancelledError:
             self.give_up(number)
             raise
 
-    def submit(self, payload: Payload, options: Options, *, deadline: float, promise: Promise) -> int:
+    def submit(
+        self,
+        payload: Payload,
+        options: Options,
+        *,
+        deadline: float,
+        promise: Promise,
+        caller: Address | None = None,
+    ) -> int:
         """`run` without the waiting: `promise` will be told the answer or error; the request's number.
 
         Raises
         ------
-        DeadlineExceeded, Overloaded, WorkerCrashed
+        DeadlineExceeded, Overloaded, TooManyInFlight, WorkerCrashed
         """
         if self._closing or not self.alive:
             raise self._ended()
-        number = self._flight.enter(payload, options, deadline, promise)
+        number = self._flight.enter(payload, options, deadline, promise, caller)
         if self._loop.time() - self._cpu_renewed > CPU_RENEWAL:
             self._renew_cpu(self._limits.longest)
         return number

@@ -29,6 +29,7 @@ _LOADING: Final = (
     "manifest_invalid",
     "model_invalid",
     "overloaded",
+    "too_many_in_flight",
     "deadline_exceeded",
     "worker_crashed",
 )

@@ -58,6 +58,7 @@ STATUS: Final[dict[str, int]] = {
     "manifest_invalid": 502,
     "model_invalid": 502,
     "overloaded": 503,
+    "too_many_in_flight": 429,
     "starting": 503,
     "shutting_down": 503,
     "deadline_exceeded": 504,

@@ -16,7 +16,7 @@ from node import errors
 from node.runtime.flight import Flight, Limits
 from node.runtime.plan import LoadPlan
 from node.runtime.protocol import Done, Failed
-from node.types import LoadReport, Options, Payload, RunResult
+from node.types import Address, LoadReport, Options, Payload, RunResult
 
 Answerer = Callable[[Payload, Options], object | Awaitable[object]]
 """Returns the predictions as plain values; may raise a `NodeError`; a coroutine is cancelled when late."""
@@ -48,12 +48,14 @@ class FakeWorker:
     def when_dead(self, callback: Callable[[FakeWorker], None]) -> None:
         self._on_death.append(callback)
 
-    async def run(self, payload: Payload, options: Options, *, deadline: float) -> RunResult:
+    async def run(
+        self, payload: Payload, options: Options, *, deadline: float, caller: Address | None = None
+    ) -> RunResult:
         if self._closing:
             raise errors.Overloaded("The model was unloaded meanwhile; try again.", retry_after=0.1)
         if not self.alive:
             raise errors.WorkerCrashed("The model's worker is gone; try again.")
-        number, future = self._flight.submit(payload, options, deadline)
+        number, future = self._flight.submit(payload, options, deadline, caller)
         self.requests.append((payload, options))
         self._tasks[number] = asyncio.create_task(self._serve(number, payload, options))
         try:

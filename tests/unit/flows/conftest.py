@@ -136,17 +136,22 @@ class FakeWorker:
     alive: bool = True
     report: LoadReport = field(default_factory=lambda: LoadReport(1.0, 1, 1, [{"name": "input"}]))
     payloads: list[Payload] = field(default_factory=list)
+    callers: list[Address] = field(default_factory=list)
     closed: bool = False
     promises: list[Any] = field(default_factory=list)
     given_up: list[int] = field(default_factory=list)
     refusal: NodeError | None = None
 
-    async def run(self, payload: Payload, options: Options, *, deadline: float) -> RunResult:
+    async def run(self, payload: Payload, options: Options, *, deadline: float, caller: Address) -> RunResult:
         self.payloads.append(payload)
+        self.callers.append(caller)
         return RunResult(msgspec.Raw(b"[]"), RunTimings(1, 1, 1))
 
-    def submit(self, payload: Payload, _options: Options, *, deadline: float, promise: Any) -> int:
+    def submit(
+        self, payload: Payload, _options: Options, *, deadline: float, promise: Any, caller: Address
+    ) -> int:
         assert deadline > 0
+        self.callers.append(caller)
         if self.refusal is not None:
             raise self.refusal
         self.payloads.append(payload)

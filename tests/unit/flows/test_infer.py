@@ -161,6 +161,7 @@ async def test_what_is_at_hand_is_begun_without_waiting(
     told: list[object] = []
     assert infer.begin(caller(LICENSEE), InferenceRequest("resnet18", PICTURE), told.append) is not None
     assert (told, slots.held.released) == ([], 0)
+    assert worker.callers == [LICENSEE, LICENSEE], "both ways take of the caller's share"
     worker.promises[0].set_result(RunResult(msgspec.Raw(b"[1]"), RunTimings(1, 1, 1)))
     assert [each.run.predictions for each in told] == [msgspec.Raw(b"[1]")]  # type: ignore[attr-defined]
     assert slots.held.released == 1

@@ -6,13 +6,14 @@ import asyncio
 
 import pytest
 
-from node.errors import DeadlineExceeded, Fault, InvalidInput, Overloaded, WorkerCrashed
+from node.errors import DeadlineExceeded, Fault, InvalidInput, Overloaded, TooManyInFlight, WorkerCrashed
 from node.runtime import protocol
 from node.runtime.flight import MAX_UNKNOWN, SEND_AT, Flight, Limits
 from node.runtime.protocol import Done, Failed, Seen
-from node.types import Options, Payload
+from node.types import Address, Options, Payload
 
 OPTIONS = Options()
+GREEDY, MODEST = Address("0xA1"), Address("0xB2")
 
 
 class Orders:
@@ -29,9 +30,11 @@ class Orders:
             kill=lambda reason: None if self.killed.done() else self.killed.set_result(reason),
         )
 
-    def submit(self, seconds: float = 5.0, size: int = 3) -> tuple[int, asyncio.Future[object]]:
+    def submit(
+        self, seconds: float = 5.0, size: int = 3, caller: Address | None = None
+    ) -> tuple[int, asyncio.Future[object]]:
         deadline = asyncio.get_running_loop().time() + seconds
-        return self.flight.submit(Payload("tensor", bytes(size), "json"), OPTIONS, deadline)  # type: ignore[return-value]
+        return self.flight.submit(Payload("tensor", bytes(size), "json"), OPTIONS, deadline, caller)  # type: ignore[return-value]
 
 
 def done(number: int) -> Done:
@@ -144,6 +147,46 @@ async def test_queue_is_bounded_in_bytes_but_takes_one_of_any_size() -> None:
         orders.submit(size=1)
     orders.flight.done(done(number), b"[]")
     orders.submit(size=1)
+
+
+async def test_one_caller_cannot_take_the_queue_from_the_others() -> None:
+    orders = Orders(queue_depth=8, caller_depth=2)
+    first, _ = orders.submit(caller=GREEDY)
+    orders.submit(caller=GREEDY)
+    with pytest.raises(TooManyInFlight) as caught:
+        orders.submit(caller=GREEDY)
+    assert caught.value.retry_after
+    assert caught.value.detail == {"limit": 2}
+    orders.submit(caller=MODEST)
+    orders.flight.done(done(first), b"[]")
+    orders.submit(caller=GREEDY)
+
+
+async def test_a_share_is_bounded_in_bytes_but_takes_one_of_any_size() -> None:
+    orders = Orders(caller_bytes=10)
+    orders.submit(size=1000, caller=GREEDY)
+    with pytest.raises(TooManyInFlight):
+        orders.submit(size=1, caller=GREEDY)
+    orders.submit(size=1, caller=MODEST)
+
+
+async def test_what_a_caller_gave_up_counts_until_the_worker_has_let_go() -> None:
+    orders = Orders(caller_depth=1)
+    number, _ = orders.submit(caller=GREEDY)
+    orders.flight.give_up([number])
+    with pytest.raises(TooManyInFlight):
+        orders.submit(caller=GREEDY)
+    orders.flight.failed(Failed(number, "deadline_exceeded", ""))
+    orders.submit(caller=GREEDY)
+
+
+async def test_a_refused_request_takes_nothing_of_the_share() -> None:
+    orders = Orders(queue_depth=1, caller_depth=1)
+    number, _ = orders.submit(caller=MODEST)
+    with pytest.raises(Overloaded):
+        orders.submit(caller=GREEDY)
+    orders.flight.done(done(number), b"[]")
+    orders.submit(caller=GREEDY)
 
 
 @pytest.mark.parametrize(

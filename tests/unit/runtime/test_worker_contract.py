@@ -12,12 +12,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from node.errors import DeadlineExceeded, InvalidInput, ModelInvalid, Overloaded, WorkerCrashed
+from node.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelInvalid,
+    Overloaded,
+    TooManyInFlight,
+    WorkerCrashed,
+)
 from node.runtime.flight import Limits
 from node.runtime.host import WorkerHost
 from node.runtime.plan import LoadPlan
 from node.settings import Settings
-from node.types import Options, Payload
+from node.types import Address, Options, Payload
 from tests.fakes import onnx_models
 from tests.fakes.worker import FakeHost, FakeWorker
 from tests.unit.runtime.conftest import begun
@@ -52,9 +59,10 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     bad = tmp_path / "bad.onnx"
     bad.write_text("no model")
     plans = [LoadPlan(model=model, weights_path=str(path), threads=1) for path in (good, bad)]
-    limits = Limits(queue_depth=4, grace=0.3)
+    limits = Limits(queue_depth=4, caller_depth=2, grace=0.3)
     if request.param == "real":
-        host: Any = await WorkerHost.start(Settings(max_queue_depth=4, worker_grace=300))
+        settings = Settings(max_queue_depth=4, max_queue_per_caller=2, worker_grace=300)
+        host: Any = await WorkerHost.start(settings)
         made = World(host, *plans, crash=lambda worker: os.kill(worker.pid, signal.SIGSEGV))
     else:
         host = FakeHost({str(good): count, str(bad): ModelInvalid("not an ONNX file")}, limits=limits)
@@ -67,9 +75,9 @@ def ask(number: object) -> Payload:
     return Payload("tensor", msgspec.json.encode([number]), "json")
 
 
-async def run(worker: Any, number: object, *, seconds: float = 20.0) -> Any:
+async def run(worker: Any, number: object, *, seconds: float = 20.0, caller: Address | None = None) -> Any:
     deadline = asyncio.get_running_loop().time() + seconds
-    result = await worker.run(ask(number), Options(), deadline=deadline)
+    result = await worker.run(ask(number), Options(), deadline=deadline, caller=caller)
     return msgspec.json.decode(result.predictions)
 
 
@@ -134,6 +142,20 @@ async def test_full_queue_refuses_with_a_time(world: World) -> None:
     with pytest.raises(Overloaded) as caught:
         await run(worker, 1)
     assert caught.value.retry_after
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_one_callers_share_is_bounded(world: World) -> None:
+    worker, greedy, modest = await world.worker(), Address("0xA1"), Address("0xB2")
+    running = [asyncio.create_task(run(worker, ENDLESS, caller=greedy)) for _ in range(2)]
+    await begun(worker, 2)
+    with pytest.raises(TooManyInFlight) as caught:
+        await run(worker, 1, caller=greedy)
+    assert caught.value.retry_after
+    running.append(asyncio.create_task(run(worker, 1, caller=modest)))
+    await begun(worker, 3)
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
