@@ -9,6 +9,9 @@ seconds, otherwise within `license_ttl`. A license is over when the newest block
 when the node's own clock is past its end by more than `license_clock_tolerance`: the clock of a chain
 without traffic stands still. A grant counts once `license_confirmations` blocks stand on it; a denial
 counts at the newest block.
+
+A yes that is asked for in the last sixth of its time is checked anew in the background, so that the callers
+of a busy model do not all wait for the chain together. What that check does not find changes nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from node.types import PERPETUAL, Address, ContractRef, License, TokenId
 Key: TypeAlias = tuple[ContractRef, TokenId, Address]
 
 FOREVER: Final = float("inf")
+AHEAD: Final = 1 / 6
+"""Part of its time, at its end, in which a yes is renewed."""
 MAX_DECISIONS: Final = 100_000
 MAX_REPEATS: Final = 3
 """Fetches that one check makes when every one is overtaken by an event of the contract."""
@@ -41,7 +46,8 @@ class Decision(msgspec.Struct, frozen=True):
     `asked` counts the events that had come when the chain was asked.
 
     `until` is in seconds of the monotonic clock; `ends_at` is the Unix time at which a yes is over
-    whatever the monotonic clock says, for when the node's clock is set forward.
+    whatever the monotonic clock says, for when the node's clock is set forward; from `renew_from` on,
+    a Unix time too, whoever uses it has it renewed.
     """
 
     until: float
@@ -51,6 +57,7 @@ class Decision(msgspec.Struct, frozen=True):
     refusal: str = ""
     expired: bool = False
     retry_after: float | None = None
+    renew_from: float = FOREVER
 
 
 class _Flight:
@@ -156,9 +163,23 @@ class Licenses:
             decision = self._decisions[key]  # `get` looks the key up twice
         except KeyError:
             return None
-        if self._wall() >= decision.ends_at or self._overtaken(decision.asked, token_id=key[1]):
+        now = self._wall()
+        if now >= decision.ends_at or self._overtaken(decision.asked, token_id=key[1]):
             return None
+        if now >= decision.renew_from:
+            self._renew(key, decision)
         return decision
+
+    def _renew(self, key: Key, decision: Decision) -> None:
+        """Ask in the background, once; the decision serves on until its own time is over."""
+        self._decisions[key] = msgspec.structs.replace(decision, renew_from=FOREVER)
+        if key not in self._flights:
+            self._take_off(key)
+
+    def _take_off(self, key: Key) -> _Flight:
+        flight = self._flights[key] = _Flight(asyncio.create_task(self._ask(key)), asked=self._events)
+        flight.task.add_done_callback(partial(self._landed, key, flight))
+        return flight
 
     def _overtaken(self, asked: int, *, token_id: TokenId) -> bool:
         return asked < self._last_event_of_all or asked < self._last_event.get(token_id, 0)
@@ -167,9 +188,7 @@ class Licenses:
         for repeats_left in reversed(range(MAX_REPEATS)):
             flight = self._flights.get(key)
             if flight is None or self._overtaken(flight.asked, token_id=key[1]):
-                task = asyncio.create_task(self._ask(key))
-                flight = self._flights[key] = _Flight(task, asked=self._events)
-                flight.task.add_done_callback(partial(self._landed, key, flight))
+                flight = self._take_off(key)
             # shielded: the one who happened to ask first may give up without taking the others along
             outcome = await asyncio.shield(flight.task)
             if isinstance(outcome, ChainUnavailable):
@@ -227,11 +246,13 @@ class Licenses:
             )
         # Inside the tolerance (past its end by our clock, not by the chain's) nothing is remembered.
         left = self._ttl if reading.expires_at == PERPETUAL else reading.expires_at - now
+        lasts = min(self._ttl, left)
         return Decision(
-            until=asked_at + min(self._ttl, left),
+            until=asked_at + lasts,
             ends_at=FOREVER if reading.expires_at == PERPETUAL else float(reading.expires_at),
             asked=asked,
             license=License(token_id=token_id, licensee=licensee, expires_at=reading.expires_at),
+            renew_from=now - (self._monotonic() - asked_at) + lasts * (1 - AHEAD),
         )
 
     @staticmethod

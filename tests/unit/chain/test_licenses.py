@@ -60,13 +60,92 @@ TOKEN = TokenId(1)
 async def test_a_yes_is_remembered_for_30_seconds_and_no_longer(case: Case) -> None:
     await case.chain.grant(TOKEN, LICENSEE, duration=0)
     await case.licenses.require(LICENSEE, TOKEN)
-    case.clocks.passes(29.9)
+    case.clocks.passes(24.9)
     await case.licenses.require(LICENSEE, TOKEN)
     assert case.asked == 1
 
-    case.clocks.passes(0.1)
+    case.clocks.passes(5.1)
     await case.licenses.require(LICENSEE, TOKEN)
     assert case.asked == 2
+
+
+async def renewed() -> None:
+    """Wait until no question is under way."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
+
+
+async def test_a_yes_in_use_is_renewed_before_its_time_is_over(case: Case) -> None:
+    await case.chain.grant(TOKEN, LICENSEE, duration=0)
+    await case.licenses.require(LICENSEE, TOKEN)
+    case.clocks.passes(26)
+    for _ in range(100):
+        assert case.licenses.cached(LICENSEE, TOKEN) is not None
+    await renewed()
+    assert case.asked == 2
+
+    case.clocks.passes(20)
+    assert case.licenses.cached(LICENSEE, TOKEN) is not None, "20 s old, not 46"
+    assert case.asked == 2
+    case.clocks.passes(10)
+    assert case.licenses.cached(LICENSEE, TOKEN) is None
+
+
+async def test_a_renewal_that_fails_changes_nothing_and_is_not_repeated(case: Case) -> None:
+    await case.chain.grant(TOKEN, LICENSEE, duration=0)
+    await case.licenses.require(LICENSEE, TOKEN)
+    case.chain.down = True
+    case.clocks.passes(26)
+    for _ in range(3):
+        assert case.licenses.cached(LICENSEE, TOKEN) is not None
+        await renewed()
+    assert case.asked == 2
+
+    case.clocks.passes(4)
+    assert case.licenses.cached(LICENSEE, TOKEN) is None
+    with pytest.raises(ChainUnavailable):
+        await case.licenses.require(LICENSEE, TOKEN)
+
+
+async def test_a_yes_past_its_time_is_not_used_while_its_renewal_goes_on(case: Case) -> None:
+    await case.chain.grant(TOKEN, LICENSEE, duration=0)
+    await case.licenses.require(LICENSEE, TOKEN)
+    case.chain.gate = asyncio.Event()
+    case.clocks.passes(26)
+    assert case.licenses.cached(LICENSEE, TOKEN) is not None
+    await case.chain.waiting.wait()
+    case.clocks.passes(4)
+    assert case.licenses.cached(LICENSEE, TOKEN) is None
+
+    waiting = asyncio.create_task(case.licenses.require(LICENSEE, TOKEN))
+    await asyncio.sleep(0)
+    case.chain.gate.set()
+    await waiting
+    assert case.asked == 2, "who comes after joins the question that is under way"
+
+
+async def test_a_renewal_that_finds_the_license_revoked_ends_it(case: Case) -> None:
+    await case.chain.grant(TOKEN, LICENSEE, duration=0)
+    await case.licenses.require(LICENSEE, TOKEN)
+    await case.chain.revoke(TOKEN, LICENSEE)
+    case.clocks.passes(26)
+    assert case.licenses.cached(LICENSEE, TOKEN) is not None
+    await renewed()
+    assert case.licenses.cached(LICENSEE, TOKEN) is None
+
+
+async def test_a_renewal_that_an_event_overtakes_is_not_remembered(case: Case) -> None:
+    await case.chain.grant(TOKEN, LICENSEE, duration=0)
+    await case.licenses.require(LICENSEE, TOKEN)
+    case.chain.gate = asyncio.Event()
+    case.clocks.passes(26)
+    case.licenses.cached(LICENSEE, TOKEN)
+    await case.chain.waiting.wait()
+    case.licenses.invalidate(token_id=TOKEN, licensee=LICENSEE)
+    case.chain.gate.set()
+    await renewed()
+    assert case.licenses.cached(LICENSEE, TOKEN) is None
 
 
 async def test_a_yes_is_not_remembered_past_its_license_s_end(case: Case) -> None:
