@@ -140,12 +140,13 @@ class InferenceRequest(msgspec.Struct, frozen=True):
 
 
 class RunTimings(msgspec.Struct, frozen=True):
-    """Milliseconds that a worker spent on one request."""
+    """Milliseconds that a worker spent on one request, and how many requests shared its run."""
 
     preprocessing: float
     inference: float
     postprocessing: float
     queue: float = 0.0
+    batch: int = 1
 
 
 class RunResult(msgspec.Struct, frozen=True):

@@ -166,7 +166,9 @@ class Flight:
         future = self._settle(message.id)
         if future is None:
             return
-        timings = RunTimings(message.preprocessing, message.inference, message.postprocessing, message.queue)
+        timings = RunTimings(
+            message.preprocessing, message.inference, message.postprocessing, message.queue, message.batch
+        )
         busy = (message.preprocessing + message.inference + message.postprocessing) * 1e-3
         self._service_seconds += (busy - self._service_seconds) * 0.05
         future.set_result(RunResult(msgspec.Raw(body), timings, message.entropy))
@@ -213,8 +215,8 @@ class Flight:
         limits = self._limits
         seconds = max(0.05, limits.caller_depth * self._service_seconds)
         return errors.TooManyInFlight(
-            f"One caller may have {limits.caller_depth} requests and {limits.caller_bytes} bytes in a model's "
-            f"queue, and yours are there already; try again in {seconds:.2f} s.",
+            f"One caller may have {limits.caller_depth} requests and {limits.caller_bytes} bytes in a "
+            f"model's queue, and yours are there already; try again in {seconds:.2f} s.",
             suggestion="Wait for an answer before you send the next request.",
             retry_after=round(seconds, 2),
             limit=limits.caller_depth,

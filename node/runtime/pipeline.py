@@ -14,11 +14,10 @@ from typing import Final
 import numpy as np
 
 from node.runtime.backend import Array, Backend, Refused, Stop, Stopped
-from node.runtime.protocol import Done, Failed, Run
+from node.runtime.protocol import MAX_BATCH, Done, Failed, Run
 from postprocessors.base import OutputInvalid, Postprocessor
 from preprocessors.base import InputInvalid, InputTooBig, Preprocessor
 
-MAX_BATCH: Final = 64
 BATCH_SECONDS: Final = 0.010
 """A batch exists to share the fixed cost of a run. Where a row alone takes longer than this, waiting
 for other rows only delays the first answer, so such a model runs its requests one by one."""
@@ -129,7 +128,7 @@ class Pipeline:
         took = time.monotonic() - began
         self._observe(took, sum(len(row.array) for row in batch))
         for row, part in zip(batch, _split(outputs, batch), strict=True):
-            yield self._finish(row, part, took)
+            yield self._finish(row, part, took, shared_by=len(batch))
 
     def _prove(self, batch: list[_Row], stop: Stop) -> Iterator[Answer]:
         """The first batch of a model runs one by one and then together: only equal results allow batches.
@@ -169,7 +168,7 @@ class Pipeline:
         parts = [self._backend.run(rows[at : at + fixed], stop) for at in range(0, len(rows), fixed)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _finish(self, row: _Row, outputs: Mapping[str, Array], took: float) -> Answer:
+    def _finish(self, row: _Row, outputs: Mapping[str, Array], took: float, *, shared_by: int = 1) -> Answer:
         request, began = row.request, time.monotonic()
         try:
             answer = self._post(outputs, top_k=request.top_k, threshold=request.threshold)
@@ -184,6 +183,7 @@ class Pipeline:
             (time.monotonic() - began) * 1e3,
             max(0.0, row.started - request.sent) * 1e3,
             answer.entropy,
+            shared_by,
         )
         return done, answer.predictions_json
 

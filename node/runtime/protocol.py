@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -29,6 +29,8 @@ MAX_ANSWER_BODY: Final = 64 * 2**20
 MAX_CONTROL: Final = 4096
 CONTROL_IDS: Final = 256
 """At most this many ids in one control message, so that it fits into `MAX_CONTROL`."""
+MAX_BATCH: Final = 64
+"""Requests that may share a run."""
 READ_CHUNK: Final = 256 * 2**10
 INLINE_BODY: Final = 64 * 2**10
 """Bodies up to this size are joined into one write; larger ones are handed over without a copy."""
@@ -80,7 +82,10 @@ class LoadFailed(msgspec.Struct, array_like=True, frozen=True, tag=18):
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True, tag=19):
-    """Worker to node: one answer; the predictions are the body. Times are milliseconds."""
+    """Worker to node: one answer; the predictions are the body. Times are milliseconds.
+
+    `batch` counts the requests that shared the run, this one included.
+    """
 
     id: int
     preprocessing: float
@@ -88,6 +93,7 @@ class Done(msgspec.Struct, array_like=True, frozen=True, tag=19):
     postprocessing: float
     queue: float
     entropy: float | list[float] | None
+    batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)] = 1
 
 
 class Failed(msgspec.Struct, array_like=True, frozen=True, tag=20):

@@ -14,13 +14,14 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from node.types import RunTimings
-from node.web.tally import Counts, Durations
+from node.web.tally import Counts, Histogram
 
 CONTENT_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
 UNMATCHED: Final = "unmatched"
 _METHODS: Final = {name: name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _STATUSES: Final = {status: str(status) for status in range(100, 600)}
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
 
 PROBES: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """Routes that machines ask all day: their log lines are for debugging only."""
@@ -63,11 +64,17 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._requests = Counts("http_requests", "Answers", ("route", "method", "status"))
-        self._seconds = Durations("http_request_seconds", "Time to answer", bounds=_SECONDS, label="route")
+        self._seconds = Histogram("http_request_seconds", "Time to answer", bounds=_SECONDS, label="route")
         self._inferences = Counts("inference_requests", "Inferences by outcome", ("outcome",))
-        self._queue = Durations("inference_queue_seconds", "Waiting for the worker", bounds=_SECONDS)
-        self._execute = Durations("inference_execute_seconds", "Running the model", bounds=_SECONDS)
-        for tally in (self._requests, self._seconds, self._inferences, self._queue, self._execute):
+        self._queue = Histogram("inference_queue_seconds", "Waiting for the worker", bounds=_SECONDS)
+        self._execute = Histogram("inference_execute_seconds", "Running the model", bounds=_SECONDS)
+        self._batch = Histogram(
+            "inference_batch_size", "Requests that shared the run of each answer", bounds=_BATCHES
+        )
+        for tally in (
+            *(self._requests, self._seconds),
+            *(self._inferences, self._queue, self._execute, self._batch),
+        ):
             registry.register(tally)
         self._running = Gauge("http_requests_running", "Requests being answered", registry=registry)
         self._queue_depth = Gauge("inference_queue_depth", "Inferences waiting", registry=registry)
@@ -103,6 +110,7 @@ class Metrics:
         if timings is not None:
             self._queue.observe(timings.queue / 1000)
             self._execute.observe(timings.inference / 1000)
+            self._batch.observe(timings.batch)
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -30,8 +30,8 @@ class Counts:
         yield family
 
 
-class Durations:
-    """A histogram of seconds with at most one label."""
+class Histogram:
+    """A histogram with at most one label."""
 
     def __init__(
         self, name: str, documentation: str, *, bounds: Sequence[float], label: str | None = None
@@ -42,13 +42,13 @@ class Durations:
         if label is None:
             self._series[""] = self._empty()
 
-    def observe(self, seconds: float, label: str = "") -> None:
-        """Count `seconds` into its bucket, whose bound is inclusive."""
+    def observe(self, value: float, label: str = "") -> None:
+        """Count `value` into its bucket, whose bound is inclusive."""
         series = self._series.get(label)
         if series is None:
             series = self._series[label] = self._empty()
-        series[bisect_left(self._bounds, seconds)] += 1
-        series[-1] += seconds
+        series[bisect_left(self._bounds, value)] += 1
+        series[-1] += value
 
     def _empty(self) -> list[float]:
         return [0.0] * (len(self._bounds) + 2)  # a count for each bucket, one above all, and the sum

@@ -72,7 +72,7 @@ RESULT = InferenceResult(
     entry=ENTRY,
     run=RunResult(
         predictions=msgspec.Raw(PREDICTIONS),
-        timings=RunTimings(preprocessing=18.0, inference=45.0, postprocessing=3.0, queue=0.5),
+        timings=RunTimings(preprocessing=18.0, inference=45.0, postprocessing=3.0, queue=0.5, batch=4),
         entropy=0.31,
     ),
     total_ms=66.0,

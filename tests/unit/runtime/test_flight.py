@@ -10,7 +10,7 @@ from node.errors import DeadlineExceeded, Fault, InvalidInput, Overloaded, TooMa
 from node.runtime import protocol
 from node.runtime.flight import MAX_UNKNOWN, SEND_AT, Flight, Limits
 from node.runtime.protocol import Done, Failed, Seen
-from node.types import Address, Options, Payload
+from node.types import Address, Options, Payload, RunTimings
 
 OPTIONS = Options()
 GREEDY, MODEST = Address("0xA1"), Address("0xB2")
@@ -38,7 +38,7 @@ class Orders:
 
 
 def done(number: int) -> Done:
-    return Done(number, 1.0, 2.0, 3.0, 4.0, 0.5)
+    return Done(number, 1.0, 2.0, 3.0, 4.0, 0.5, 2)
 
 
 async def test_answer_reaches_its_own_request() -> None:
@@ -49,6 +49,7 @@ async def test_answer_reaches_its_own_request() -> None:
     assert bytes((await one).predictions) == b"[1]"  # type: ignore[attr-defined]
     assert bytes((await two).predictions) == b"[2]"  # type: ignore[attr-defined]
     assert orders.flight.idle.is_set()
+    assert (await one).timings == RunTimings(1.0, 2.0, 3.0, 4.0, batch=2)  # type: ignore[attr-defined]
 
 
 async def test_requests_of_one_turn_are_sent_together() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from node.runtime.backend import Refused, Stop, TensorInfo
-from node.runtime.pipeline import MAX_BATCH, Pipeline
-from node.runtime.protocol import Done, Failed, Run
+from node.runtime.pipeline import Pipeline
+from node.runtime.protocol import MAX_BATCH, Done, Failed, Run
 from postprocessors.base import Answer, OutputInvalid
 from preprocessors.base import InputInvalid, InputTooBig
 
@@ -73,6 +73,19 @@ def test_waiting_requests_run_together_once_that_is_proven_harmless() -> None:
     backend.batches.clear()
     assert ask(pipeline, b"[1,2]", b"[3,4,5,6]") == expected
     assert backend.batches == [3]
+
+
+def test_an_answer_tells_how_many_requests_shared_its_run() -> None:
+    pipeline = Pipeline(read, Backend(lambda rows: rows * 2), write)
+
+    def shared(*contents: bytes) -> list[int]:
+        requests = [request(number, content) for number, content in enumerate(contents)]
+        found = [message for message, _ in pipeline.answer(requests, Stop(), set())]
+        return [message.batch for message in found if isinstance(message, Done)]
+
+    assert shared(b"[1,2]", b"[3,4]") == [1, 1], "the proof runs them one by one"
+    assert shared(b"[1,2]", b"[3,4,5,6]", b"[7,8]") == [3, 3, 3]
+    assert shared(b"[1,2]", b"bad") == [1]
 
 
 def test_model_that_mixes_rows_is_found_out_and_never_batched() -> None:

@@ -23,8 +23,9 @@ def feed(into: Receiver, raw: bytes) -> None:
             assert list(into.answers()) == []
 
 
-def answer(number: int, body: bytes) -> bytes:
-    return protocol.frame(Done(number, 1.0, 2.0, 3.0, 4.0, None), body_length=len(body)) + body
+def answer(number: int, body: bytes, *, batch: int = 1) -> bytes:
+    done = Done(number, 1.0, 2.0, 3.0, 4.0, None, batch)
+    return protocol.frame(done, body_length=len(body)) + body
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -57,6 +58,8 @@ def test_a_large_frame_leaves_no_large_buffer_behind() -> None:
     [
         protocol.PREFIX.pack(protocol.MAX_ANSWER_HEADER + 1, 0),
         protocol.PREFIX.pack(1, protocol.MAX_ANSWER_BODY + 1),
+        answer(1, b"[]", batch=0),
+        answer(1, b"[]", batch=protocol.MAX_BATCH + 1),
         protocol.PREFIX.pack(4, 0) + b"\xc1abc",
         protocol.PREFIX.pack(1, 0) + b"\x90",
         protocol.frame(Run(1, "tensor", False, None, None, 0.0, 0.0)),
@@ -65,6 +68,8 @@ def test_a_large_frame_leaves_no_large_buffer_behind() -> None:
     ids=[
         "long header",
         "long body",
+        "empty batch",
+        "impossible batch",
         "not msgpack",
         "empty array",
         "an order, not an answer",

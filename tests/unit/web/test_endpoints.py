@@ -204,6 +204,21 @@ async def test_counts_inferences_by_outcome(node: Served) -> None:
     assert "inference_execute_seconds_count 1.0" in text
 
 
+async def test_counts_how_many_requests_shared_a_run(node: Served) -> None:
+    async def ordinary() -> None:
+        """Closes the express lane."""
+
+    body = {"model_id": "resnet18", "input_data": {"format": "tensor", "content": [1]}}
+    await node.client.post("/api/inference/execute", json=body, headers=AUTH)
+    node.fakes.infer.before = ordinary
+    await node.client.post("/api/inference/execute", json=body, headers=AUTH)
+    async with node.client.get("/metrics") as response:
+        text = await response.text()
+    assert 'inference_batch_size_bucket{le="2"} 0.0' in text
+    assert 'inference_batch_size_bucket{le="4"} 2.0' in text
+    assert "inference_batch_size_sum 8.0" in text
+
+
 async def test_two_nodes_in_one_process_count_apart(serve: Callable[..., Any]) -> None:
     one, other = await serve(), await serve()
     await one.client.get("/health/live")
