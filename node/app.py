@@ -15,8 +15,9 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
@@ -24,6 +25,7 @@ from node import logs
 from node.errors import StartupError
 from node.runtime import linux
 from node.settings import Settings
+from node.web.crowd import LATE
 from node.web.keys import EDGE, NodeState
 from node.web.server import make_application, make_runner
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from node.parts import Resources
 
 log = logging.getLogger(__name__)
+
+OTHER_FILES: Final = 256 + LATE
+"""Open files beside the connections: databases, workers, gateways, what is being stored."""
 
 
 async def serve(
@@ -79,6 +84,7 @@ async def run(
 ) -> None:
     """Run a node until `stop` is set, also while it is still starting. Raises `StartupError`."""
     with only_node_of(settings.data_dir):
+        settings = within_file_limit(settings)
         state = NodeState()
         life = asyncio.create_task(
             _live(settings, state, stop=stop, opened=opened, ready=ready, resources=resources)
@@ -142,6 +148,21 @@ async def _open_port(application: web.Application, settings: Settings) -> AsyncI
         yield f"http://{shown}:{port}"
     finally:
         await runner.cleanup()
+
+
+def within_file_limit(settings: Settings) -> Settings:
+    """`settings` with as many connections as this process may have. Raises `StartupError` if that is none."""
+    files = linux.allow_open_files(settings.max_connections + OTHER_FILES)
+    connections = files - OTHER_FILES
+    if connections >= settings.max_connections:
+        return settings
+    if connections < 1:
+        raise StartupError(f"the limit on open files is {files}; the node needs {OTHER_FILES + 1} or more")
+    log.warning(
+        "MAX_CONNECTIONS=%d is lowered to %d: the limit on open files is %d",
+        settings.max_connections, connections, files,
+    )  # fmt: skip
+    return msgspec.structs.replace(settings, max_connections=connections)
 
 
 @contextmanager

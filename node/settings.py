@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_dir: Path = Path("./data")
     model_dir: Path = Path("./models")
     public_url: str = ""
+    max_connections: Positive = 1024
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     operators: tuple[AddressText, ...] = ()

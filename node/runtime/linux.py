@@ -32,6 +32,17 @@ def use_few_heaps() -> None:
         _libc.mallopt(ctypes.c_int(M_ARENA_MAX), ctypes.c_int(1))
 
 
+def allow_open_files(count: int) -> int:
+    """Raise this process's limit on open files to `count`, as far as it may; the limit that holds then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unbounded = resource.RLIM_INFINITY
+    if soft == unbounded or soft >= count:
+        return count
+    soft = count if hard == unbounded else min(count, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft
+
+
 def trim_heap() -> None:
     """Give free memory back to the kernel."""
     with contextlib.suppress(AttributeError):  # not glibc

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from node.errors import Fault, HeadersTooLarge, Malformed, NodeError
+from node.web.crowd import LATE_HEADERS_SECONDS, Crowd
 from node.web.express import Express, Passage
-from node.web.keys import EDGE
+from node.web.keys import EDGE, Limits
 from node.web.problems import ALWAYS, new_request_id, problem_response
+from node.web.unsent import Unsent
 
 _TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -26,24 +28,56 @@ _log = logging.getLogger("node.web")
 
 
 class Connection(RequestHandler):
-    """One client's connection: closed when the headers of a request are not complete in time."""
+    """One client's connection: closed when the headers of a request are not complete in time, or when the
+    client does not take its answers."""
 
-    __slots__ = ("_express", "_headers_seconds", "_headers_timer", "_passage", "_sleeper")
+    __slots__ = (
+        "_crowd", "_express", "_headers_timer", "_limits", "_passage", "_sleeper", "_unsent", "late",
+    )  # fmt: skip
 
     def __init__(
-        self, manager: web.Server, *, express: Express, headers_seconds: float, **options: Any
+        self, manager: web.Server, *, express: Express, crowd: Crowd, limits: Limits, **options: Any
     ) -> None:
         super().__init__(manager, **options)
         self._express = express
         self._passage: Passage | None = None
         self._sleeper: asyncio.Future[None] | None = None
         """What aiohttp's own loop waits for, while a passage is under way."""
-        self._headers_seconds = headers_seconds
+        self._crowd, self._limits = crowd, limits
+        self.late = False
+        """Whether it came when the node had as many connections as it serves."""
+        self._unsent: Unsent | None = None
         self._headers_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        opened = cast("asyncio.Transport", transport)
+        self._unsent = Unsent(opened, stall=self._limits.stall_seconds, longest=self._limits.body_seconds)
+        self.late = self._crowd.enter(self, cut_off=opened.abort)
         self._arm()
+
+    async def start(self) -> None:
+        try:
+            await super().start()
+        finally:
+            self._watch_the_rest()
+
+    def force_close(self) -> None:
+        super().force_close()
+        self._watch_the_rest()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_the_rest()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unsent is not None and self.transport is not None and not self.transport.is_closing():
+            self._unsent.rest()
+
+    def _watch_the_rest(self) -> None:
+        if self._unsent is not None:
+            self._unsent.watch()
 
     def data_received(self, data: bytes) -> None:
         sleeper = self._waiter
@@ -79,6 +113,7 @@ class Connection(RequestHandler):
             or len(self._messages) > 1
             or self._paused
             or self._upgraded
+            or self.late
             or not self._express.serves(message)
         ):
             return False
@@ -136,6 +171,10 @@ class Connection(RequestHandler):
             self._passage = None
             self._request_in_progress = False
         self._disarm()
+        if self._unsent is not None:
+            self._unsent.rest()
+            self._unsent = None
+        self._crowd.leave(self)
         super().connection_lost(exc)
 
     def handle_error(
@@ -170,7 +209,10 @@ class Connection(RequestHandler):
             request.content.feed_eof()  # nothing more can be read off before the connection is closed
 
     def _arm(self) -> None:
-        self._headers_timer = self._loop.call_later(self._headers_seconds, self._headers_overdue)
+        seconds = self._limits.headers_seconds
+        if self.late:
+            seconds = min(seconds, LATE_HEADERS_SECONDS)
+        self._headers_timer = self._loop.call_later(seconds, self._headers_overdue)
 
     def _disarm(self) -> None:
         if self._headers_timer is not None:
@@ -187,7 +229,7 @@ class Connection(RequestHandler):
 class NodeServer(web.Server):
     """Makes a `Connection` for every client."""
 
-    def __init__(self, plain: web.Server, *, express: Express, headers_seconds: float) -> None:
+    def __init__(self, plain: web.Server, *, express: Express, limits: Limits) -> None:
         super().__init__(
             plain.request_handler,
             request_factory=plain.request_factory,
@@ -195,15 +237,16 @@ class NodeServer(web.Server):
             loop=plain._loop,
             **plain._kwargs,
         )
-        self._express = express
-        self._headers_seconds = headers_seconds
+        self._express, self._limits = express, limits
+        self._crowd = Crowd(limits.connections)
 
     def __call__(self) -> RequestHandler:
         return Connection(
             self,
             loop=self._loop,
             express=self._express,
-            headers_seconds=self._headers_seconds,
+            crowd=self._crowd,
+            limits=self._limits,
             **self._kwargs,
         )
 
@@ -213,9 +256,7 @@ class NodeRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         ours = self.app[EDGE]
-        return NodeServer(
-            await super()._make_server(), express=Express(ours), headers_seconds=ours.limits.headers_seconds
-        )
+        return NodeServer(await super()._make_server(), express=Express(ours), limits=ours.limits)
 
 
 def make_runner(app: web.Application, *, shutdown_timeout: float = 10.0) -> web.AppRunner:

@@ -149,6 +149,8 @@ class Limits:
 
     body_bytes: int
     publish_bytes: int
+    connections: int = 1024
+    """Open at once; further ones are *late* (see `crowd.py`)."""
     unproven_bytes: int = 128 * 2**20
     """Bodies in memory at once whose signature is not checked yet."""
     headers_seconds: float = 10.0
@@ -156,7 +158,7 @@ class Limits:
     stall_seconds: float = 10.0
     """Without one byte of a body arriving, or of an answer being taken."""
     body_seconds: float = 120.0
-    """For a whole body that is read into memory."""
+    """For a whole body that is read into memory, or for what is left of an answer to be taken."""
     keepalive_seconds: float = 75.0
     linger_seconds: float = 2.0
     """Reading on after a refusal, so that a client that is still sending gets to see it."""

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from node import logs
-from node.errors import Fault, NodeError
+from node.errors import Fault, NodeError, Overloaded
 from node.web import metrics
 from node.web.keys import EDGE, EXCHANGE, Edge, Exchange
 from node.web.problems import (
@@ -87,6 +87,8 @@ async def _answer(
                     request.headers, sorted(refused.allowed_methods | {hdrs.METH_OPTIONS})
                 )
             return failed(from_http_exception(refused, method=request.method), exchange)
+        if _late(request):
+            _only_probes(request)
         return await handler(request)
     except NodeError as error:
         return failed(error, exchange)
@@ -121,8 +123,23 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     if ours.https or ours.proxies.https(request):
         headers["Strict-Transport-Security"] = "max-age=31536000"
     ours.cors.stamp(request.headers.get(hdrs.ORIGIN), headers)
-    if ours.state.draining:
+    if ours.state.draining or _late(request):
         response.force_close()
+
+
+def _late(request: web.Request) -> bool:
+    return getattr(request.protocol, "late", False)
+
+
+def _only_probes(request: web.Request) -> None:
+    """Raises `Overloaded` for all else: the request came on a connection above the limit."""
+    resource = request.match_info.route.resource
+    if resource is None or resource.canonical not in metrics.PROBES:
+        raise Overloaded(
+            "This node has as many open connections as it serves; try again in a moment, and keep to few "
+            "connections.",
+            retry_after=1,
+        )
 
 
 def record(

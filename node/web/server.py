@@ -36,7 +36,8 @@ def make_application(
     Parameters
     ----------
     settings
-        `max_body_bytes`, `publish_max_bytes`, `cors_origins`, `trusted_proxies` and `public_url` are read.
+        `max_body_bytes`, `publish_max_bytes`, `max_connections`, `cors_origins`, `trusted_proxies` and
+        `public_url` are read.
     state
         Receives the flows once they exist, and is told when the node drains.
     registry
@@ -46,7 +47,11 @@ def make_application(
     limits
         Other time-outs than the usual ones.
     """
-    bounds = limits or Limits(body_bytes=settings.max_body_bytes, publish_bytes=settings.publish_max_bytes)
+    bounds = limits or Limits(
+        body_bytes=settings.max_body_bytes,
+        publish_bytes=settings.publish_max_bytes,
+        connections=settings.max_connections,
+    )
     metrics = Metrics(registry)
     metrics.watch(running=lambda: state.running)
     app = web.Application(middlewares=[edge], client_max_size=bounds.body_bytes)

@@ -174,6 +174,8 @@ class FakePublish:
 class FakeServeContent:
     """Labels to anyone, weights to the licensee; `break_off` fails a CAR after its first chunk."""
 
+    labels: bytes = LABELS
+
     starts: list[int] = field(default_factory=list)
     scopes: list[str] = field(default_factory=list)
     break_off: bool = False
@@ -181,7 +183,7 @@ class FakeServeContent:
 
     async def block(self, caller: Caller | None, cid: Cid) -> bytes:
         if cid == LABELS_CID:
-            return LABELS
+            return self.labels
         if cid != WEIGHTS_CID:
             raise ContentNotFound(f"{cid} is not stored here")
         if caller is None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ class Served:
     state: NodeState
     fakes: FakeFlows
     app: web.Application
+    runner: web.AppRunner
 
     async def raw(self, *parts: bytes) -> bytes:
         """Send `parts` over one connection and return all that comes until the node closes it."""
@@ -43,29 +45,30 @@ class Served:
             await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
+async def start(
+    stack: AsyncExitStack, *, limits: Limits | None = None, ready: bool = True, **settings: Any
+) -> Served:
+    """A node that `stack` ends; keyword arguments are settings."""
+    fakes, state = FakeFlows(), NodeState()
+    state.flows = fakes.flows if ready else None
+    app = make_application(
+        settings=Settings(**settings), state=state, registry=CollectorRegistry(), limits=limits
+    )
+    runner = make_runner(app, shutdown_timeout=1)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    client = await stack.enter_async_context(ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False))
+    return Served(client, port, state, fakes, app, runner)
+
+
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[..., Any]]:
     """A function that starts a node; keyword arguments are settings, or `limits` and `ready`."""
     async with AsyncExitStack() as stack:
-
-        async def start(*, limits: Limits | None = None, ready: bool = True, **settings: Any) -> Served:
-            fakes, state = FakeFlows(), NodeState()
-            state.flows = fakes.flows if ready else None
-            app = make_application(
-                settings=Settings(**settings), state=state, registry=CollectorRegistry(), limits=limits
-            )
-            runner = make_runner(app, shutdown_timeout=1)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            port = runner.addresses[0][1]
-            client = await stack.enter_async_context(
-                ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False)
-            )
-            return Served(client, port, state, fakes, app)
-
-        yield start
+        yield partial(start, stack)
 
 
 @pytest.fixture
