@@ -23,7 +23,7 @@ import msgspec
 
 from node.cid import Cid
 from node.errors import ModelAmbiguous, ModelNotFound, StartupError
-from node.models.claims import BlockKey, Claims, block_key, oldest
+from node.models.claims import BlockKey, Claims, block_key, oldest, write
 from node.models.policy import ServePolicy
 from node.types import Address, CatalogueEntry, ContractRef, ModelKey, TokenId
 
@@ -107,9 +107,10 @@ class Catalogue:
         return ModelKey(self._contract.chain_id, self._contract.address, token_id)
 
     def put(self, known: KnownModel) -> None:
-        """Add a model or replace what was known of it."""
+        """Add a model or replace what was known of it. Raises `StoreFull` where the disk is full."""
         key = known.entry.key
-        self._database.execute(
+        write(
+            self._database,
             "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)",
             (
                 key.chain_id,

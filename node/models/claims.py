@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from node.cid import Cid
+from node.errors import StoreFull
 from node.types import ContractRef, TokenId
 
 SCHEMA: Final = """
@@ -34,6 +35,18 @@ BlockKey = bytes
 def block_key(cid: Cid) -> BlockKey:
     """The same for version 0 and version 1 of a CID, which name the same block."""
     return bytes((cid.codec, cid.hash_code)) + cid.digest
+
+
+def write(database: sqlite3.Connection, statement: str, parameters: tuple[object, ...]) -> None:
+    """Run one statement that writes. Raises `StoreFull` where the disk is full."""
+    try:
+        database.execute(statement, parameters)
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise StoreFull(
+                "the disk that holds DATA_DIR is full; its operator has to free some space"
+            ) from error
+        raise
 
 
 class Claims:
@@ -58,7 +71,8 @@ class Claims:
         key = block_key(weights)
         if token_id in self._claims.get(key, ()):
             return
-        self._database.execute(
+        write(
+            self._database,
             "INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?)",
             (*self._contract, key, str(token_id), str(before)),
         )
