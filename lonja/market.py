@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from lonja.answers import PERPETUAL, LicenseStatus, Offer, Purchase
 from lonja.errors import ChainFailed, SignerRequired, UsageInvalid
@@ -35,6 +36,8 @@ async def connect(url: str, contract: str) -> ChainClient:
     from node.types import ContractRef
 
     address = checked(contract)
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise UsageInvalid("the chain's RPC is an http or https URL: http(s)://host[:port]")
     rpc = Rpc([url], timeout=_RPC_SECONDS)
     try:
         await failing_clearly(rpc.call(*HEIGHT))
@@ -156,7 +159,8 @@ class Market:
     async def _connected(self) -> ChainClient:
         if not self._url or not self._address:
             raise UsageInvalid(
-                "this needs the chain: give its RPC URL (rpc) and the contract's address (contract)"
+                "this needs the chain: give its RPC URL and the contract's address, rpc and contract "
+                "(--rpc and --contract, or --devnet)"
             )
         if self._connection is None:
             self._connection = await connect(self._url, self._address)
@@ -164,7 +168,9 @@ class Market:
 
     async def _writer(self) -> Transactions:
         if self._account is None:
-            raise SignerRequired("this needs a key to sign transactions: give key or key_file")
+            raise SignerRequired(
+                "this needs a key to sign transactions: give key or key_file (--key-file or --devnet)"
+            )
         if self._transactions is None:
             from node.chain.transactions import Transactions
 
@@ -191,6 +197,7 @@ class Market:
 
 async def failing_clearly(work: Awaitable[T]) -> T:
     """Await a call of `node.chain`, with its errors as ours."""
+    from node.chain.rpc import NobodyAnswered
     from node.chain.transactions import TransactionFailed
     from node.errors import NodeError
 
@@ -198,6 +205,8 @@ async def failing_clearly(work: Awaitable[T]) -> T:
         return await work
     except TransactionFailed as error:
         raise ChainFailed(error.message, reason=error.reason or None) from error
+    except NobodyAnswered as error:
+        raise ChainFailed(f"the chain cannot be asked at {error.tried}") from error
     except NodeError as error:
         raise ChainFailed(error.message) from error
 

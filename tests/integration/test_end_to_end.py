@@ -74,7 +74,10 @@ async def test_publish_refuse_buy_infer_revoke(world: World, digits: DemoModel):
     async with person(world, "stranger") as stranger, person(world, "licensee") as licensee:
         with pytest.raises(LicenseMissing):
             await stranger.infer("digits", image=digits.picture)
+        with pytest.raises(LicenseMissing):  # which the node remembers for a while
+            await licensee.infer("digits", image=digits.picture)
         bought = await licensee.buy(token_id)
+        assert (bought.node_agrees, bought.node_says) == (True, None)
         assert (bought.price, (await licensee.license(token_id)).valid) == (10**16, True)
         answer = await licensee.infer("digits", image=digits.picture)
         assert answer.top.label == digits.label == "seven"
@@ -159,7 +162,8 @@ async def test_the_catalogue_tells_what_is_for_sale(world: World, digits: DemoMo
 
 async def test_content_comes_back_over_the_gateway_and_weights_do_not(world: World, digits: DemoModel):
     await published(world, digits)
-    bundle = prepare(digits.onnx, digits.metadata)
+    async with person(world, "publisher") as publisher:
+        bundle = prepare(digits.onnx, digits.metadata, publisher=publisher.address)
     async with aiohttp.ClientSession() as session:
         url = f"{world.node_url}/ipfs/{bundle.manifest.root}?format=raw"
         async with session.get(url) as answer:
