@@ -136,6 +136,11 @@ class Market:
             )
         return str(model[3])
 
+    async def publisher(self, token_id: int) -> str:
+        """Who registered the token, whoever owns it now. Raises `ChainFailed` for an unknown model."""
+        (publisher,) = await self._read("publisherOf", token_id)
+        return checked(publisher)
+
     async def register(self, metadata_cid: str, offers: list[OfferTerms]) -> tuple[int, str]:
         """A new token; returns its id and the transaction's hash."""
         writer = await self._writer()
