@@ -18,7 +18,7 @@ import pytest
 
 from lonja import AsyncClient
 from lonja.devnet.digits import DemoModel
-from lonja.devnet.world import World, running_world
+from lonja.devnet.world import MARKER, World, running_world
 from lonja.errors import (
     ApiError,
     ChainFailed,
@@ -31,6 +31,7 @@ from lonja.errors import (
 )
 from lonja.publishing import ToFile, ToKubo, prepare
 from lonja.terms import parse_offer
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -384,3 +385,19 @@ class running_kubo:
     async def __aexit__(self, *_exc: object) -> None:
         self._daemon.terminate()
         await self._daemon.wait()
+
+
+async def test_a_devnet_that_is_stopped_before_it_can_be_used_says_so_by_its_code(tmp_path: Path):
+    process = await asyncio.create_subprocess_exec(
+        *LONJA, "devnet", "--dir", str(tmp_path / "w"), "--port", "0", "--rpc-port", "0",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+    async def begun() -> bool:
+        return (tmp_path / "w" / MARKER).exists()
+
+    await eventually(begun, within=20)
+    process.send_signal(signal.SIGINT)
+    assert await process.communicate() == (b"", b"")
+    assert process.returncode == 130
+    assert running_in(tmp_path) == []
