@@ -43,7 +43,7 @@ class CorsPolicy:
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise SettingsInvalid(
-                    f"CORS_ORIGINS: {origin!r} is no origin; one is scheme://host[:port], without a path, or *"
+                    f"CORS_ORIGINS: {origin!r} is no origin: scheme://host[:port], without a path, or *"
                 )
         self._any = "*" in origins
         self._origins = frozenset(origin.rstrip("/") for origin in origins if origin != "*")
