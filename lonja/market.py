@@ -100,7 +100,7 @@ class Market:
         chosen = next((each for each in offers if offer is None or each.offer_id == offer), None)
         if chosen is None:
             there = ", ".join(str(each.offer_id) for each in offers) or "none"
-            wanted = "is not for sale" if offer is None else f"has no offer {offer}; there is {there}"
+            wanted = "is not for sale" if offer is None else f"has no offer {offer}; it has {there}"
             raise ChainFailed(f"model {token_id} {wanted}", reason="Lonja_OfferUnknown")
         terms = Terms(chosen.offer_id, chosen.price, Address(checked(chosen.currency)), chosen.duration)
         receipt = await failing_clearly(writer.purchase(cast("TokenId", token_id), terms, licensee=who))
@@ -184,16 +184,19 @@ class Market:
 
     async def _read(self, name: str, *args: object) -> tuple[Any, ...]:
         from node.chain.rpc import CallReverted, EndpointFailed, data_bytes
+        from node.errors import InvalidInput
 
         chain = await self._connected()
-        wish = {"to": chain.contract.address, "data": "0x" + chain.abi.call(name, *args).hex()}
         try:
+            wish = {"to": chain.contract.address, "data": "0x" + chain.abi.call(name, *args).hex()}
             answer = await failing_clearly(chain.rpc.call("eth_call", [wish, "latest"], data_bytes))
             if not answer:
                 raise ChainFailed(f"there is no contract at {chain.contract.address} on this chain")
             return chain.abi.result(name, answer)
         except CallReverted as revert:
             raise _explained(chain.abi, revert) from None
+        except InvalidInput as error:
+            raise UsageInvalid(error.message) from error
         except EndpointFailed:
             raise ChainFailed(
                 f"{chain.contract.address} does not answer as the Lonja contract does"
@@ -204,10 +207,12 @@ async def failing_clearly(work: Awaitable[T]) -> T:
     """Await a call of `node.chain`, with its errors as ours."""
     from node.chain.rpc import NobodyAnswered
     from node.chain.transactions import TransactionFailed
-    from node.errors import NodeError
+    from node.errors import InvalidInput, NodeError
 
     try:
         return await work
+    except InvalidInput as error:
+        raise UsageInvalid(error.message) from error
     except TransactionFailed as error:
         raise ChainFailed(error.message, reason=error.reason or None) from error
     except NobodyAnswered as error:

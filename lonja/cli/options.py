@@ -53,6 +53,10 @@ class Setup:
     def run(self, work: Callable[[AsyncClient], Coroutine[Any, Any, T]], **options: Any) -> T:
         """Run `work` with a client that is closed afterwards."""
         import asyncio
+        import logging
+
+        # What the layers below log would be told without being asked, beside the one line of a failure.
+        logging.getLogger("node").addHandler(logging.NullHandler())
 
         async def with_client() -> T:
             async with self.client(**options) as client:

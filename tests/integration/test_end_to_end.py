@@ -292,6 +292,20 @@ async def test_the_command_line_tells_the_same_story(world: World, digits: DemoM
     shown = await lonja("infer", "digits", "--image", str(digits.picture), *where, "--as", "stranger")
     assert (shown.returncode, shown.stdout.startswith("seven")) == (0, True)
     await json_of("revoke", token, stranger)
+    for wrong, says in (
+        (("buy", str(2**256)), "does not fit offersOf(tokenId uint256)"),
+        (("grant", token, stranger, "--days", "1e300"), "duration uint64"),
+        (("buy", token, "--key-file", poor(world.folder / "poor.key")), "not enough native coin"),
+    ):
+        failed = await lonja(*wrong, *where)
+        assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (1, "", 1)
+        assert says in failed.stderr
+
+
+def poor(file: Path) -> str:
+    """A key without any coins."""
+    file.write_text("0x" + "2a" * 32)
+    return str(file)
 
 
 @pytest.mark.parametrize("chain", ["embedded", pytest.param("anvil", marks=pytest.mark.service("anvil"))])

@@ -130,6 +130,12 @@ def test_an_rpc_that_is_no_url_is_told_in_the_words_of_the_option(monkeypatch, c
     )
 
 
+@pytest.mark.parametrize("days", ["nan", "inf", "0", "-1"])
+def test_days_that_are_no_time_are_refused(monkeypatch, capsys, days: str):
+    assert run(monkeypatch, "grant", "1", "0x" + "11" * 20, "--days", days) == 2
+    assert "--days" in capsys.readouterr().err
+
+
 def test_debug_shows_where(monkeypatch):
     from lonja.errors import SignerRequired
 
