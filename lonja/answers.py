@@ -125,7 +125,14 @@ class LicenseStatus(msgspec.Struct, frozen=True):
 
 
 class Purchase(msgspec.Struct, frozen=True):
-    """A license that was bought: the transaction, and until when it runs."""
+    """A license that was bought: the transaction, and until when it runs.
+
+    Attributes
+    ----------
+    node_agrees : whether the client's node honours it already; None where no node was named, the license is
+        somebody else's, or the node does not serve the model.
+    node_says : why not, in the node's words.
+    """
 
     token_id: int
     offer_id: int
@@ -133,6 +140,8 @@ class Purchase(msgspec.Struct, frozen=True):
     price: int
     expires_at: int | None
     tx: str
+    node_agrees: bool | None = None
+    node_says: str | None = None
 
 
 class Published(msgspec.Struct, frozen=True, rename="camel"):

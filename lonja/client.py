@@ -40,7 +40,7 @@ class AsyncClient:
 
     Parameters
     ----------
-    node : the node's URL.
+    node : the node's URL; unless given, `DEFAULT_NODE`.
     key : a private key as 0x-hex, or an `eth_account` account. Needed for all that a caller must prove.
     key_file, password : instead of `key`: a keystore with its password (else `LONJA_KEY_PASSWORD`), or a
         file with a bare 0x-key.
@@ -52,7 +52,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        node: str = DEFAULT_NODE,
+        node: str | None = None,
         *,
         key: str | LocalAccount | None = None,
         key_file: str | Path | None = None,
@@ -65,6 +65,8 @@ class AsyncClient:
     ) -> None:
         if key is not None and key_file is not None:
             raise UsageInvalid("give key or key_file, not both")
+        self._node_named = node is not None
+        node = DEFAULT_NODE if node is None else node
         if urlsplit(node).scheme not in ("http", "https") or not urlsplit(node).netloc:
             raise UsageInvalid(f"{node!r} is not the URL of a node: http(s)://host[:port]")
         account = keys.load(key_file, password=password) if key_file is not None else _account(key)
@@ -183,12 +185,21 @@ class AsyncClient:
     ) -> answers.Purchase:
         """Buy a license, for oneself or for `licensee`; the first offer unless one is named by its id.
 
+        Where a node was named and the license is one's own, waits up to 10 s until the node honours it;
+        `node_agrees` of the answer tells whether it does.
+
         Raises
         ------
         ChainFailed
             No such offer, sales paused, not enough funds; the contract's reason is in `reason`.
         """
-        return await self.market.buy(token_id, offer=offer, licensee=licensee)
+        from lonja.admission import admitted
+
+        bought = await self.market.buy(token_id, offer=offer, licensee=licensee)
+        if not self._node_named or bought.licensee != self.address:
+            return bought
+        seen = await admitted(self, await self.market.canonical_name(token_id))
+        return msgspec.structs.replace(bought, node_agrees=seen.agrees, node_says=seen.says)
 
     async def grant(self, token_id: int, licensee: str, *, seconds: int = 0) -> str:
         """Give a license of one's own model (0 seconds: perpetual); returns the transaction's hash."""
@@ -233,7 +244,7 @@ class AsyncClient:
     def signer(self) -> Identity:
         """Who signs for this client. Raises `SignerRequired`."""
         if self.identity is None:
-            raise SignerRequired("this call needs a key: give key or key_file")
+            raise SignerRequired("this call needs a key: give key or key_file (--key-file or --devnet)")
         return self.identity
 
     async def _proven(self, method: str, path: str, body: bytes) -> bytes:

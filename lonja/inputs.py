@@ -33,7 +33,7 @@ def input_data(
     given = [name for name, value in _named(image, tensor, url, json).items() if value is not None]
     if len(given) != 1:
         raise UsageInvalid(
-            f"give one input: image, tensor, url or json; not {' and '.join(given) or 'none of them'}"
+            f"give one input: image, tensor, url or json; {' and '.join(given) or 'none'} was given"
         )
     if image is not None:
         content = _image_bytes(image)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from lonja.answers import PERPETUAL, LicenseStatus, Offer, Purchase
 from lonja.errors import ChainFailed, SignerRequired, UsageInvalid
@@ -35,6 +36,8 @@ async def connect(url: str, contract: str) -> ChainClient:
     from node.types import ContractRef
 
     address = checked(contract)
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise UsageInvalid("the chain's RPC is an http or https URL: http(s)://host[:port]")
     rpc = Rpc([url], timeout=_RPC_SECONDS)
     try:
         await failing_clearly(rpc.call(*HEIGHT))
@@ -97,7 +100,7 @@ class Market:
         chosen = next((each for each in offers if offer is None or each.offer_id == offer), None)
         if chosen is None:
             there = ", ".join(str(each.offer_id) for each in offers) or "none"
-            wanted = "is not for sale" if offer is None else f"has no offer {offer}; there is {there}"
+            wanted = "is not for sale" if offer is None else f"has no offer {offer}; it has {there}"
             raise ChainFailed(f"model {token_id} {wanted}", reason="Lonja_OfferUnknown")
         terms = Terms(chosen.offer_id, chosen.price, Address(checked(chosen.currency)), chosen.duration)
         receipt = await failing_clearly(writer.purchase(cast("TokenId", token_id), terms, licensee=who))
@@ -133,6 +136,11 @@ class Market:
             )
         return str(model[3])
 
+    async def publisher(self, token_id: int) -> str:
+        """Who registered the token, whoever owns it now. Raises `ChainFailed` for an unknown model."""
+        (publisher,) = await self._read("publisherOf", token_id)
+        return checked(publisher)
+
     async def register(self, metadata_cid: str, offers: list[OfferTerms]) -> tuple[int, str]:
         """A new token; returns its id and the transaction's hash."""
         writer = await self._writer()
@@ -156,7 +164,8 @@ class Market:
     async def _connected(self) -> ChainClient:
         if not self._url or not self._address:
             raise UsageInvalid(
-                "this needs the chain: give its RPC URL (rpc) and the contract's address (contract)"
+                "this needs the chain: give its RPC URL and the contract's address, rpc and contract "
+                "(--rpc and --contract, or --devnet)"
             )
         if self._connection is None:
             self._connection = await connect(self._url, self._address)
@@ -164,7 +173,9 @@ class Market:
 
     async def _writer(self) -> Transactions:
         if self._account is None:
-            raise SignerRequired("this needs a key to sign transactions: give key or key_file")
+            raise SignerRequired(
+                "this needs a key to sign transactions: give key or key_file (--key-file or --devnet)"
+            )
         if self._transactions is None:
             from node.chain.transactions import Transactions
 
@@ -173,16 +184,19 @@ class Market:
 
     async def _read(self, name: str, *args: object) -> tuple[Any, ...]:
         from node.chain.rpc import CallReverted, EndpointFailed, data_bytes
+        from node.errors import InvalidInput
 
         chain = await self._connected()
-        wish = {"to": chain.contract.address, "data": "0x" + chain.abi.call(name, *args).hex()}
         try:
+            wish = {"to": chain.contract.address, "data": "0x" + chain.abi.call(name, *args).hex()}
             answer = await failing_clearly(chain.rpc.call("eth_call", [wish, "latest"], data_bytes))
             if not answer:
                 raise ChainFailed(f"there is no contract at {chain.contract.address} on this chain")
             return chain.abi.result(name, answer)
         except CallReverted as revert:
             raise _explained(chain.abi, revert) from None
+        except InvalidInput as error:
+            raise UsageInvalid(error.message) from error
         except EndpointFailed:
             raise ChainFailed(
                 f"{chain.contract.address} does not answer as the Lonja contract does"
@@ -191,13 +205,18 @@ class Market:
 
 async def failing_clearly(work: Awaitable[T]) -> T:
     """Await a call of `node.chain`, with its errors as ours."""
+    from node.chain.rpc import NobodyAnswered
     from node.chain.transactions import TransactionFailed
-    from node.errors import NodeError
+    from node.errors import InvalidInput, NodeError
 
     try:
         return await work
+    except InvalidInput as error:
+        raise UsageInvalid(error.message) from error
     except TransactionFailed as error:
         raise ChainFailed(error.message, reason=error.reason or None) from error
+    except NobodyAnswered as error:
+        raise ChainFailed(f"the chain cannot be asked at {error.tried}") from error
     except NodeError as error:
         raise ChainFailed(error.message) from error
 

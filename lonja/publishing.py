@@ -40,11 +40,15 @@ def _silent(_stage: str, _done: int, _whole: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A model ready to be sent: its DAGs in the order of a CAR (manifest, labels if any, weights)."""
+    """A model ready to be sent: its DAGs in the order of a CAR (manifest, labels if any, weights).
+
+    `publisher` is the account that must register its token, None where the manifest names nobody.
+    """
 
     manifest: Imported
     labels: Imported | None
     weights: Imported
+    publisher: str | None
 
     @property
     def dags(self) -> list[Imported]:
@@ -68,14 +72,21 @@ class Target(Protocol):
 
 
 def prepare(
-    model: Path, manifest: Path, *, profile: str = PROFILES[0], progress: Progress = _silent
+    model: Path,
+    manifest: Path,
+    *,
+    profile: str = PROFILES[0],
+    publisher: str | None = None,
+    progress: Progress = _silent,
 ) -> Bundle:
     """Validate, hash and import a model. Nothing leaves this machine.
+
+    `publisher` goes into the manifest where the draft names nobody.
 
     Raises
     ------
     UsageInvalid
-        A file is missing, or the folder holds no single ONNX file.
+        A file is missing, is not what the manifest says, or the folder holds no single ONNX file.
     node.errors.ManifestInvalid, node.errors.InvalidInput
     """
     from node.ipfs.importer import import_any, import_bytes
@@ -87,7 +98,9 @@ def prepare(
     bare = draft.model.format == "bare"
     graph = bare_file(model) if bare else find_graph(model)
     container = container_of(graph) if bare else None
-    if container is not None:
+    if container is None:
+        check_graph(graph, folder=model if model.is_dir() else None)
+    else:
         raw = check_bare(graph, raw, draft.model, container=container)
     labels = None
     if isinstance(draft.model.labels, manifests.LabelsFile):
@@ -104,8 +117,11 @@ def prepare(
         container=container,
         dtype="float32" if container == "raw" else None,
     )
-    finished = manifests.complete(raw, weights=described, labels_cid=labels.root if labels else None)
-    return Bundle(import_bytes(finished, profile=kind), labels, weights)
+    finished = manifests.complete(
+        raw, weights=described, labels_cid=labels.root if labels else None, publisher=publisher
+    )
+    named = draft.model.publisher or publisher
+    return Bundle(import_bytes(finished, profile=kind), labels, weights, named)
 
 
 def bare_file(model: Path) -> Path:
@@ -163,6 +179,17 @@ def find_graph(model: Path) -> Path:
         names = ", ".join(graph.name for graph in graphs[:5]) or "none"
         raise UsageInvalid(f"{model} must hold one .onnx file at its top; there is {names}")
     return graphs[0]
+
+
+def check_graph(graph: Path, *, folder: Path | None) -> None:
+    """Look at an ONNX file as a node does before it loads one. Raises `UsageInvalid`."""
+    from node.runtime import graph as graphs
+    from node.runtime.backend import Refused
+
+    try:
+        graphs.check(graph, folder=folder, max_bytes=2**63)
+    except Refused as refused:
+        raise UsageInvalid(f"{graph.name}: {refused.message}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +258,7 @@ def parse_target(text: str) -> Target:
     """`node`, `kubo:URL` or `FILE.car`. Raises `UsageInvalid`."""
     if text == "node":
         return ToNode()
-    if text.startswith("kubo:"):
+    if text.startswith(("kubo:http://", "kubo:https://")):
         return ToKubo(text.removeprefix("kubo:"))
     if text.endswith(".car"):
         return ToFile(Path(text))
@@ -251,11 +278,15 @@ async def publish(
 ) -> Published:
     """See `AsyncClient.publish`."""
     told, target = progress or _silent, to or ToNode()
-    bundle = await asyncio.to_thread(prepare, model, manifest, profile=profile, progress=told)
+    publisher = await _publisher(client, update if target.registers else None)
+    bundle = await asyncio.to_thread(
+        prepare, model, manifest, profile=profile, publisher=publisher, progress=told
+    )
     metadata_cid = str(bundle.manifest.root)
     token_id, sent = update, None
     if target.registers:
         before = await client.market.require_can_publish(update)
+        _check_publisher(bundle, publisher)
         if before == metadata_cid and not offers:
             raise UsageInvalid(f"model {update} is this already ({metadata_cid}): there is nothing to update")
     await target.put(client, bundle, progress=told)
@@ -266,6 +297,21 @@ async def publish(
     if isinstance(target, ToNode) and token_id is not None:
         await _until_known(client, await client.market.canonical_name(token_id), metadata_cid)
     return Published(token_id, metadata_cid, str(bundle.weights.root), sent)
+
+
+async def _publisher(client: AsyncClient, update: int | None) -> str | None:
+    """Who registers the token, or has registered the one to update; None without a key."""
+    if update is not None:
+        return await client.market.publisher(update)
+    return None if client.identity is None else client.address
+
+
+def _check_publisher(bundle: Bundle, registrant: str | None) -> None:
+    if (bundle.publisher or "").lower() != (registrant or "").lower():
+        raise UsageInvalid(
+            f"model.publisher is {bundle.publisher}, but {registrant} registers the token: no node would "
+            "serve it; leave it out, and it is filled in"
+        )
 
 
 async def _until_known(client: AsyncClient, name: str, metadata_cid: str) -> None:

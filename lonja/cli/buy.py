@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from lonja.cli.options import Setup, common, print_json
+from lonja.cli.plain import plain
 
 
 @click.command(short_help="Buy a license.")
@@ -17,7 +18,8 @@ from lonja.cli.options import Setup, common, print_json
 def command(setup: Setup, *, token_id: int, offer: int | None, licensee: str | None) -> None:
     """Buy a license of the model with this TOKEN_ID, paid by the key's account.
 
-    A license that runs already is extended.
+    A license that runs already is extended. Where a node is named, waits up to 10 s until it honours
+    a license of your own, and says so if it does not.
 
     \b
     Examples:
@@ -31,11 +33,18 @@ def command(setup: Setup, *, token_id: int, offer: int | None, licensee: str | N
             {
                 "tokenId": str(token_id), "offerId": str(bought.offer_id), "licensee": bought.licensee,
                 "price": str(bought.price), "expiresAt": bought.expires_at, "tx": bought.tx,
+                "nodeAgrees": bought.node_agrees,
             }
         )  # fmt: skip
         return
     click.echo(f"{bought.licensee} holds a license of model {token_id} {until(bought.expires_at)}")
     click.echo(f"offer {bought.offer_id}, transaction {bought.tx}")
+    if bought.node_agrees is None and bought.node_says:
+        click.echo(f"the node does not serve this model: {plain(bought.node_says)}", err=True)
+    elif bought.node_agrees is False:
+        click.echo(
+            f"the node does not honour it yet: {plain(bought.node_says or '')}; try again soon", err=True
+        )
 
 
 def until(expires_at: int | None) -> str:

@@ -128,9 +128,8 @@ def _build(folder: str) -> tuple[DemoModel, float]:
 
 
 def _alone() -> None:
-    """One thread: the chain and the node start at the same time, and Ctrl-C is the parent's to answer."""
+    """One thread: the chain and the node start at the same time."""
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @asynccontextmanager
@@ -139,7 +138,12 @@ async def _model_in_the_making(folder: Path) -> AsyncIterator[asyncio.Future[tup
     from multiprocessing import get_context
 
     pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_alone)
-    making = asyncio.get_running_loop().run_in_executor(pool, _build, str(folder))
+    # Ctrl-C is ours to answer: blocked, it stays blocked in the new process, from its first instruction.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        making = asyncio.get_running_loop().run_in_executor(pool, _build, str(folder))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         yield making
     finally:

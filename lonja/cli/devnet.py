@@ -72,6 +72,7 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    announced = False
     settings = {"CORS_ORIGINS": ",".join([*DAPP_ORIGINS, *origins])}
     program = anvil_program() if anvil else None
     try:
@@ -79,10 +80,11 @@ async def _run(
             folder, port=port, rpc_port=rpc_port, anvil=program, settings=settings
         ) as world:
             _announce(world, as_json=as_json)
+            announced = True
             code = await world.node.wait()
             raise DevnetFailed(f"the node ended with code {code}; {world.folder / 'node.log'} says why")
     except asyncio.CancelledError:
-        return 0  # Ctrl-C is how it ends
+        return 0 if announced else 130  # once it can be used, Ctrl-C is how it ends
 
 
 def _announce(world: World, *, as_json: bool) -> None:

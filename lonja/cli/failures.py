@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from lonja.cli.plain import plain
 from lonja.errors import ApiError, ChainFailed, LonjaError
 
@@ -15,6 +17,8 @@ def describe(error: Exception) -> dict[str, object]:
         if error.request_id:
             told["request_id"] = error.request_id
         return told
+    if isinstance(error, click.ClickException):
+        return {"code": "usage_invalid", "message": _one_line(error.format_message())}
     if isinstance(error, ChainFailed):
         return {"code": error.reason or "chain_failed", "message": _one_line(str(error))}
     if isinstance(error, LonjaError):

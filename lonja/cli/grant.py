@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import click
 
 from lonja.cli.options import Setup, common, print_json
@@ -20,6 +22,8 @@ def command(setup: Setup, *, token_id: int, address: str, days: float | None) ->
       lonja grant 1 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --days 7 --devnet devnet/devnet.json
       lonja grant 1 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --key-file me.json --rpc ... --contract ...
     """
+    if days is not None and not isfinite(days):
+        raise click.BadParameter(f"{days} is not a number of days.", param_hint="'--days'")
     seconds = 0 if days is None else max(1, round(days * 86_400))
     sent = setup.run(lambda client: client.grant(token_id, address, seconds=seconds))
     if setup.as_json:

@@ -113,7 +113,7 @@ def _report(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, click.exceptions.Abort):
         click.echo(err=True)
         return 130
-    if isinstance(error, click.ClickException):
+    if isinstance(error, click.ClickException) and not as_json:
         error.show()
         return error.exit_code
     if isinstance(error, BrokenPipeError):
@@ -128,7 +128,7 @@ def _report(error: Exception, *, as_json: bool) -> int:
         click.echo(json.dumps(failure), err=True)
     else:
         click.echo(click.style("error: ", fg="red", bold=True) + _sentence(failure), err=True)
-    return 1
+    return error.exit_code if isinstance(error, click.ClickException) else 1
 
 
 def _sentence(failure: dict[str, Any]) -> str:

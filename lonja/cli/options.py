@@ -37,7 +37,7 @@ class Setup:
 
     def client(self, **options: Any) -> AsyncClient:
         """The client that these options describe. Asks for a keystore's password on a terminal."""
-        from lonja.client import DEFAULT_NODE, AsyncClient
+        from lonja.client import AsyncClient
 
         node, rpc, contract, key_file = self.node, self.rpc, self.contract, self.key_file
         if self.devnet is not None:
@@ -48,13 +48,15 @@ class Setup:
             if key_file is None and self.role is not None:
                 key_file = Path(world.account(self.role).key_file)
         password = None if key_file is None else keystore_password(key_file)
-        return AsyncClient(
-            node or DEFAULT_NODE, key_file=key_file, password=password, rpc=rpc, contract=contract, **options
-        )
+        return AsyncClient(node, key_file=key_file, password=password, rpc=rpc, contract=contract, **options)
 
     def run(self, work: Callable[[AsyncClient], Coroutine[Any, Any, T]], **options: Any) -> T:
         """Run `work` with a client that is closed afterwards."""
         import asyncio
+        import logging
+
+        # What the layers below log would be told without being asked, beside the one line of a failure.
+        logging.getLogger("node").addHandler(logging.NullHandler())
 
         async def with_client() -> T:
             async with self.client(**options) as client:

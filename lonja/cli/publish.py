@@ -97,8 +97,9 @@ def _show(published: Published, *, to: str, update: int | None) -> None:
     if published.tx is None:
         click.echo(f"written to {to}; nothing was registered on chain")
         return
-    done = "registered as token" if update is None else "is the new revision of token"
-    click.echo(f"{done} {published.token_id}, transaction {published.tx}")
+    token = f"token {published.token_id}"
+    done = f"registered as {token}" if update is None else f"{token} is updated"
+    click.echo(f"{done}, transaction {published.tx}")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from node.chain.chain import (
     SalesSwitched,
 )
 from node.chain.rpc import EndpointFailed, data_bytes, quantity
+from node.errors import InvalidInput
 from node.types import Offer, TokenId
 
 
@@ -53,9 +54,14 @@ class LonjaAbi:
         self._errors = {_selector(e, 4): e for e in entries if e["type"] == "error"}
 
     def call(self, name: str, *args: object) -> bytes:
-        """Call data of a function."""
-        entry = self._functions[name]
-        return _selector(entry, 4) + self._codec.encode([_type(i) for i in entry["inputs"]], args)
+        """Call data of a function. Raises `InvalidInput` for a number that its type cannot hold."""
+        inputs = self._functions[name]["inputs"]
+        types = [_type(i) for i in inputs]
+        try:
+            return _selector(self._functions[name], 4) + self._codec.encode(types, args)
+        except Exception as error:
+            taken = ", ".join(f"{i['name']} {kind}" for i, kind in zip(inputs, types, strict=True))
+            raise InvalidInput(f"an argument does not fit {name}({taken})") from error
 
     def result(self, name: str, data: bytes) -> tuple[Any, ...]:
         """Outputs of a function. Raises `EndpointFailed` when the bytes are not such outputs."""

@@ -99,6 +99,9 @@ class Chain(Protocol):
     async def model_of(self, token_id: TokenId) -> TokenModel:
         """Raises `ModelNotFound`."""
 
+    async def publisher_of(self, token_id: TokenId, *, block_number: int) -> Address:
+        """Who registered the token, whoever owns it now. Raises `ModelNotFound`."""
+
     async def offers_of(self, token_id: TokenId) -> list[Offer]:
         """Raises `ModelNotFound`."""
 

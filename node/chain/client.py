@@ -125,6 +125,11 @@ class ChainClient:
             block_number=block,
         )
 
+    async def publisher_of(self, token_id: TokenId, *, block_number: int) -> Address:
+        read, block = self.abi.result, hex(block_number)
+        (publisher,) = await self._view("publisherOf", token_id, read=read, block=block)
+        return parse_address(publisher)
+
     async def offers_of(self, token_id: TokenId) -> list[Offer]:
         (offers,) = await self._view("offersOf", token_id, read=self.abi.result)
         return [offer(values) for values in offers]

@@ -72,13 +72,14 @@ class RpcError(msgspec.Struct):
 
 
 class Endpoint:
-    """One RPC URL. `name` is the part of it that may be shown."""
+    """One RPC URL. `name` is the part of it that may be shown, `trouble` why it failed last."""
 
     def __init__(self, url: str, *, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = shown(url)
         self.breaker = Breaker(trial=timeout, clock=clock)
         self.proved = False
         self.refused: str | None = None
+        self.trouble = ""
         self.head = 0
         self.head_at = float("-inf")
         self._url = url

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from node.chain.chain import Chain
-from node.types import Offer, TokenId, TokenModel
+from node.types import Address, Offer, TokenId, TokenModel
 
 AT_ONCE: Final = 8
 """Tokens read at the same time while listing all."""
@@ -22,6 +22,10 @@ class Registry:
     async def model(self, token_id: TokenId) -> TokenModel:
         """Raises `ModelNotFound`."""
         return await self._chain.model_of(token_id)
+
+    async def publisher(self, token: TokenModel) -> Address:
+        """Who registered the token, whoever owns it now, as the block says in which it was read."""
+        return await self._chain.publisher_of(token.token_id, block_number=token.block_number)
 
     async def offers(self, token_id: TokenId) -> list[Offer]:
         """Terms on sale now. Raises `ModelNotFound`."""

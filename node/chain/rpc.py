@@ -60,6 +60,14 @@ class RpcRefused(ChainUnavailable):
         self.reason = reason
 
 
+class NobodyAnswered(ChainUnavailable):
+    """No URL gave an answer. `tried` says of each what it did; the message, which clients see, does not."""
+
+    def __init__(self, message: str, *, tried: str, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.tried = tried
+
+
 class Rpc:
     """The URLs together: ordered fail-over, deadlines, proofs.
 
@@ -175,6 +183,7 @@ class Rpc:
         endpoint.head, endpoint.head_at = head, now
 
     def _count(self, endpoint: Endpoint, failure: EndpointFailed) -> None:
+        endpoint.trouble = f"({failure})"
         if endpoint.breaker.failed(at_once=failure.timed_out):
             log.warning("RPC %s: %s; leaving it alone for a while", endpoint.name, failure)
         else:
@@ -190,6 +199,8 @@ class Rpc:
                 reason=refusal.message,
                 retry_after=wait,
             )
-        return ChainUnavailable(
-            "the chain cannot be asked now; nothing is decided, try again", retry_after=wait
+        return NobodyAnswered(
+            "the chain cannot be asked now; nothing is decided, try again",
+            tried="; ".join(f"{each.name} {each.trouble or 'is left alone'}" for each in self.endpoints),
+            retry_after=wait,
         )

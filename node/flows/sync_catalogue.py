@@ -157,6 +157,8 @@ class SyncCatalogue:
             ) from None
         manifest = manifests.parse(await self.retriever.read(cid, limit=manifests.MAX_MANIFEST_BYTES))
         model = manifest.model
+        if model.publisher is not None:
+            await self._check_publisher(token, model.publisher)
         entry = CatalogueEntry(
             key=self.catalogue.key(token.token_id),
             model_id=model.model_id,
@@ -176,6 +178,20 @@ class SyncCatalogue:
             # Only of the first revision its id says how old the claim on the weights is.
             None if token.revision == 1 else await self.registry.total(),
         )
+
+    async def _check_publisher(self, token: TokenModel, named: str) -> None:
+        """Refuse a manifest that somebody registered who is not its publisher.
+
+        Its CID can be copied from a transaction that waits to be mined (decision 0008). A refused manifest
+        never reaches the catalogue: else the copy would claim the weights, and make the manifest public,
+        which tells the CID of the weights, while the publisher's own token is not there yet.
+        """
+        registered_by = await self.registry.publisher(token)
+        if registered_by.lower() != named.lower():
+            raise ManifestInvalid(
+                f"the manifest of token {token.token_id} names {named} as its publisher, but "
+                f"{registered_by} registered the token; it is not served, and claims no weights"
+            )
 
 
 def _same(entry: CatalogueEntry, token: TokenModel) -> bool:

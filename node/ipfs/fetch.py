@@ -23,7 +23,7 @@ from node.errors import ContentMismatch, ContentNotFound, GatewayUnavailable, In
 from node.ipfs.car import BlockTooBig, CarInvalid
 from node.ipfs.gateways import Gateway, Gateways
 from node.ipfs.intake import Intake, Pump
-from node.ipfs.request import Authorize, Lacking, Requests, Unusable
+from node.ipfs.request import Authorize, Lacking, Requests, Unusable, Withheld
 from node.ipfs.store import BlockStore, name_of
 from node.ipfs.unixfs import NodeInvalid
 from node.ipfs.verifier import RangeIgnored, Segment
@@ -107,7 +107,7 @@ class Retriever:
         Raises
         ------
         ContentNotFound
-            Every gateway said that it does not have it.
+            Every gateway said that it does not have it, or not for this node.
         GatewayUnavailable
             No gateway could deliver; what came is kept, and the next call goes on from there.
         ContentMismatch
@@ -199,6 +199,7 @@ class _Transfer:
         self._lacking: set[str] = set()
         self._asked: set[str] = set()
         self._mismatch = ""
+        self._withheld = False
 
     async def run(self, *, patience: float) -> None:
         """Fetch until nothing is missing. Raises what `Retriever.hold` says."""
@@ -265,6 +266,7 @@ class _Transfer:
             return True
         except Lacking as error:
             self._lacking.add(gateway.name)
+            self._withheld |= isinstance(error, Withheld)
             self._gateways.lacks(gateway, str(error))
         except Unusable as error:
             self._gateways.failed(gateway, str(error), retry_after=error.retry_after)
@@ -291,6 +293,12 @@ class _Transfer:
         if self._mismatch:
             raise ContentMismatch(f"{self._cid} was not delivered as its CID promises ({told})")
         if {gateway.name for gateway in self._gateways.all} <= self._lacking:
+            if self._withheld:
+                raise ContentNotFound(
+                    f"no gateway gives {self._cid} to this node ({told})",
+                    suggestion="A node gives weights to licensees and to the nodes in its IPFS_PEERS: the "
+                    "operator of this node asks the other to list this node's address there.",
+                )
             raise ContentNotFound(f"no gateway has {self._cid} ({told})")
         raise GatewayUnavailable(
             f"no gateway could deliver {self._cid} ({told})", retry_after=self._gateways.next_in()

@@ -1,7 +1,7 @@
 """One request to one trustless gateway: asked so that the answer can be checked, and never trusted.
 
 Enters: a gateway and a segment. Leaves: the answer's bytes, pushed into a `Pump`; or `Lacking` (404),
-`Unusable` (anything else that is not a CAR, or not in time).
+`Withheld` (403), `Unusable` (anything else that is not a CAR, or not in time).
 
 Format: https://specs.ipfs.tech/http-gateways/trustless-gateway/ and IPIP-402, IPIP-412, IPIP-523.
 """
@@ -35,6 +35,10 @@ Authorize = Callable[[URL, str, URL], Awaitable[Mapping[str, str] | None]]
 
 class Lacking(Exception):
     """The gateway says that it does not have the content."""
+
+
+class Withheld(Lacking):
+    """The gateway does not give the content to this node, which says nothing of other content."""
 
 
 class Unusable(Exception):
@@ -74,7 +78,7 @@ class Requests:
 
         Raises
         ------
-        Lacking, Unusable
+        Lacking, Withheld, Unusable
         RangeIgnored
             It refuses to send a part of a file.
             And whatever the pump's thread raises.
@@ -166,6 +170,8 @@ def _check(answer: aiohttp.ClientResponse) -> None:
     status = answer.status
     if status in {404, 410}:
         raise Lacking("it does not have the content")
+    if status in {403, 451}:
+        raise Withheld(f"it does not give the content to this node (status {status})")
     if status != 200:
         raise Unusable(f"it answered with status {status}", retry_after=_retry_after(answer.headers))
     encoding = answer.headers.get("Content-Encoding", "identity").lower()

@@ -302,8 +302,9 @@ def _open(path: Path | str) -> sqlite3.Connection:
     except sqlite3.Error as error:
         database.close()
         raise StartupError(
-            f"{Path(path).name} in DATA_DIR cannot be used: {error}. If it is damaged, move it away: "
-            "the models in it are read from the chain again"
+            f"{Path(path).name} in DATA_DIR cannot be used: {error}. If it is damaged, put back a backup, or "
+            "move it away: the models in it are read from the chain again, but not who had weights first "
+            "that an update has replaced since; a copy of those might then be taken for the original"
         ) from error
     return database
 

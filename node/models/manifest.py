@@ -19,8 +19,9 @@ from msgspec import Meta
 
 from bare_models.layers import BareInvalid, Layers, check, needs
 from bare_models.nesting import deeper_than
+from node.addresses import parse_address
 from node.cid import Cid, CidInvalid
-from node.errors import ManifestInvalid
+from node.errors import InvalidInput, ManifestInvalid
 from node.models.manifest_errors import explain
 from postprocessors.registry import OUTPUTS, OutputTasks
 from preprocessors.registry import INPUTS, InputKinds
@@ -53,6 +54,13 @@ ModelId = Annotated[
 CidText = Annotated[str, Meta(min_length=1, max_length=512, description="a CID: base32 ('b...') or 'Qm...'")]
 ModelType = Annotated[
     str, Meta(pattern=rf"^[a-z][a-z0-9_]{{0,63}}{_END}", description="e.g. image_classification; for people")
+]
+Publisher = Annotated[
+    str,
+    Meta(
+        description="the account that registers the token; the manifest is refused in a token of another's",
+        extra_json_schema={"pattern": "^0x[0-9a-fA-F]{40}$"},  # what is wrong is told by `_check_publisher`
+    ),
 ]
 Label = Annotated[str, Meta(max_length=512)]
 _LAYERS: Final = "of a bare model, first to last"
@@ -120,8 +128,10 @@ class ModelDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     labels: Annotated[list[Label], Meta(min_length=1, max_length=MAX_LABELS)] | LabelsFile | None = None
     layers: Annotated[Layers | None, Meta(description=_LAYERS)] = None
     allow_nan: Annotated[bool, Meta(description=_ALLOW_NAN)] = False
+    publisher: Publisher | None = None
 
     def __post_init__(self) -> None:
+        _check_publisher(self.publisher)
         if self.format == "bare" and self.layers is not None:
             _check_layers(self.layers)
         elif self.format != "bare" and (self.layers is not None or self.allow_nan):
@@ -141,8 +151,10 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     labels: Annotated[list[Label], Meta(min_length=1, max_length=MAX_LABELS)] | LabelsRef | None = None
     layers: Annotated[Layers | None, Meta(description=_LAYERS)] = None
     allow_nan: Annotated[bool, Meta(description=_ALLOW_NAN)] = False
+    publisher: Publisher | None = None
 
     def __post_init__(self) -> None:
+        _check_publisher(self.publisher)
         if self.format == "bare":
             _check_bare(self.weights, self.layers)
         elif self.layers is not None or self.allow_nan or self.weights.container is not None:
@@ -183,17 +195,20 @@ def parse_draft(raw: bytes, *, inputs: InputKinds = INPUTS, outputs: OutputTasks
     return draft
 
 
-def complete(raw: bytes, *, weights: Weights, labels_cid: Cid | None = None) -> bytes:
+def complete(
+    raw: bytes, *, weights: Weights, labels_cid: Cid | None = None, publisher: str | None = None
+) -> bytes:
     """Turn the bytes of a draft into those of the manifest to publish.
 
     Parameters
     ----------
     raw : the draft; everything in it that is not replaced is kept, other ERC-721 members too.
     labels_cid : CID of the labels file, where the draft names one.
+    publisher : who registers the token, where the draft does not say so.
 
     Returns
     -------
-    The manifest as indented UTF-8 JSON, checked. The same draft, weights and labels give the same bytes.
+    The manifest as indented UTF-8 JSON, checked. The same arguments give the same bytes.
 
     Raises
     ------
@@ -206,6 +221,8 @@ def complete(raw: bytes, *, weights: Weights, labels_cid: Cid | None = None) -> 
         if labels_cid is None:
             raise ManifestInvalid(f"model.labels: the CID of {draft.model.labels.file!r} is needed")
         model["labels"] = {"cid": str(labels_cid)}
+    if publisher is not None:
+        model.setdefault("publisher", publisher)
     model["weights"] = msgspec.to_builtins(weights)
     for member in ("container", "dtype", "file"):
         if model["weights"][member] is None:
@@ -296,6 +313,14 @@ def _check_cid(text: str) -> None:
         Cid.parse(text)
     except CidInvalid as error:
         raise ValueError(f"`cid` is not a CID that this node accepts: {error}") from None
+
+
+def _check_publisher(text: str | None) -> None:
+    try:
+        if text is not None:
+            parse_address(text)
+    except InvalidInput as error:
+        raise ValueError(f"`publisher` is not an account: {error.message}") from None
 
 
 def _check_layers(layers: Layers) -> None:

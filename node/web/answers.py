@@ -17,6 +17,9 @@ from node.web.problems import ALWAYS
 if TYPE_CHECKING:
     from node.flows.browse import ModelDetail
 
+LISTED_DESCRIPTION: Final = 500
+"""Characters of a description in lists."""
+
 encode: Final = msgspec.json.Encoder().encode
 _HEADERS: Final[CIMultiDict[str]] = CIMultiDict({hdrs.CONTENT_TYPE: "application/json"} | ALWAYS)
 
@@ -86,7 +89,14 @@ def timing(spent: RunTimings) -> str:
 
 
 def listed(entry: CatalogueEntry) -> schemas.ModelAnswer:
-    """A model as lists show it."""
+    """A model as lists show it: a page of 200 whole descriptions could have 13 MB."""
+    shown = entry.description
+    if len(shown) > LISTED_DESCRIPTION:
+        shown = shown[: LISTED_DESCRIPTION - 1] + "…"
+    return _described(entry, shown)
+
+
+def _described(entry: CatalogueEntry, description: str) -> schemas.ModelAnswer:
     return schemas.ModelAnswer(
         id=str(entry.key),
         model_id=entry.model_id,
@@ -95,7 +105,7 @@ def listed(entry: CatalogueEntry) -> schemas.ModelAnswer:
         manifest_cid=str(entry.manifest_cid),
         owner=entry.owner,
         name=entry.name,
-        description=entry.description,
+        description=description,
         model_type=entry.model_type,
         weights=schemas.WeightsAnswer(str(entry.weights_cid), entry.weights_bytes),
     )
@@ -104,7 +114,7 @@ def listed(entry: CatalogueEntry) -> schemas.ModelAnswer:
 def detailed(found: ModelDetail) -> schemas.ModelDetailAnswer:
     """A model with its offers."""
     return schemas.ModelDetailAnswer(
-        **msgspec.structs.asdict(listed(found.entry)),
+        **msgspec.structs.asdict(_described(found.entry, found.entry.description)),
         offers=[offered(offer) for offer in found.offers],
         resident=found.resident,
         inputs=found.inputs,

@@ -5,12 +5,16 @@ A listed origin is echoed and may send credentials; `*` lets every page read ans
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from node.errors import SettingsInvalid
+
+_ORIGIN: Final = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/?#@\s]+/?", re.IGNORECASE)
 _EXPOSED: Final = (
     "ETag, Retry-After, Server-Timing, X-Request-ID, X-Ipfs-Path, X-Ipfs-Roots, WWW-Authenticate, Allow"
 )
@@ -26,11 +30,21 @@ class CorsPolicy:
     ----------
     origins
         Origins as browsers send them (`https://dapp.example`), or `*`.
+
+    Raises
+    ------
+    SettingsInvalid
+        One of them is nothing that a browser sends.
     """
 
     __slots__ = ("_any", "_origins")
 
     def __init__(self, origins: tuple[str, ...]) -> None:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise SettingsInvalid(
+                    f"CORS_ORIGINS: {origin!r} is no origin: scheme://host[:port], without a path, or *"
+                )
         self._any = "*" in origins
         self._origins = frozenset(origin.rstrip("/") for origin in origins if origin != "*")
 

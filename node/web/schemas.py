@@ -156,7 +156,7 @@ class ModelAnswer(Struct, frozen=True):
     manifest_cid: str
     owner: str
     name: str
-    description: str
+    description: Annotated[str, Meta(description="In lists at most its first 500 characters.")]
     model_type: str
     weights: WeightsAnswer
 

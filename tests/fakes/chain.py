@@ -121,6 +121,11 @@ class FakeChain:
             block_number=self._latest.number,
         )
 
+    async def publisher_of(self, token_id: TokenId, *, block_number: int) -> Address:
+        self._count("publisher_of")
+        self._model(token_id)
+        return PUBLISHER
+
     async def offers_of(self, token_id: TokenId) -> list[Offer]:
         self._count("offers_of")
         return list(self._model(token_id).offers)

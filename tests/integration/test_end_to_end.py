@@ -18,7 +18,7 @@ import pytest
 
 from lonja import AsyncClient
 from lonja.devnet.digits import DemoModel
-from lonja.devnet.world import World, running_world
+from lonja.devnet.world import MARKER, World, running_world
 from lonja.errors import (
     ApiError,
     ChainFailed,
@@ -31,6 +31,7 @@ from lonja.errors import (
 )
 from lonja.publishing import ToFile, ToKubo, prepare
 from lonja.terms import parse_offer
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -74,7 +75,10 @@ async def test_publish_refuse_buy_infer_revoke(world: World, digits: DemoModel):
     async with person(world, "stranger") as stranger, person(world, "licensee") as licensee:
         with pytest.raises(LicenseMissing):
             await stranger.infer("digits", image=digits.picture)
+        with pytest.raises(LicenseMissing):  # which the node remembers for a while
+            await licensee.infer("digits", image=digits.picture)
         bought = await licensee.buy(token_id)
+        assert (bought.node_agrees, bought.node_says) == (True, None)
         assert (bought.price, (await licensee.license(token_id)).valid) == (10**16, True)
         answer = await licensee.infer("digits", image=digits.picture)
         assert answer.top.label == digits.label == "seven"
@@ -159,7 +163,8 @@ async def test_the_catalogue_tells_what_is_for_sale(world: World, digits: DemoMo
 
 async def test_content_comes_back_over_the_gateway_and_weights_do_not(world: World, digits: DemoModel):
     await published(world, digits)
-    bundle = prepare(digits.onnx, digits.metadata)
+    async with person(world, "publisher") as publisher:
+        bundle = prepare(digits.onnx, digits.metadata, publisher=publisher.address)
     async with aiohttp.ClientSession() as session:
         url = f"{world.node_url}/ipfs/{bundle.manifest.root}?format=raw"
         async with session.get(url) as answer:
@@ -287,6 +292,20 @@ async def test_the_command_line_tells_the_same_story(world: World, digits: DemoM
     shown = await lonja("infer", "digits", "--image", str(digits.picture), *where, "--as", "stranger")
     assert (shown.returncode, shown.stdout.startswith("seven")) == (0, True)
     await json_of("revoke", token, stranger)
+    for wrong, says in (
+        (("buy", str(2**256)), "does not fit offersOf(tokenId uint256)"),
+        (("grant", token, stranger, "--days", "1e300"), "duration uint64"),
+        (("buy", token, "--key-file", poor(world.folder / "poor.key")), "not enough native coin"),
+    ):
+        failed = await lonja(*wrong, *where)
+        assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (1, "", 1)
+        assert says in failed.stderr
+
+
+def poor(file: Path) -> str:
+    """A key without any coins."""
+    file.write_text("0x" + "2a" * 32)
+    return str(file)
 
 
 @pytest.mark.parametrize("chain", ["embedded", pytest.param("anvil", marks=pytest.mark.service("anvil"))])
@@ -380,3 +399,19 @@ class running_kubo:
     async def __aexit__(self, *_exc: object) -> None:
         self._daemon.terminate()
         await self._daemon.wait()
+
+
+async def test_a_devnet_that_is_stopped_before_it_can_be_used_says_so_by_its_code(tmp_path: Path):
+    process = await asyncio.create_subprocess_exec(
+        *LONJA, "devnet", "--dir", str(tmp_path / "w"), "--port", "0", "--rpc-port", "0",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+    async def begun() -> bool:
+        return (tmp_path / "w" / MARKER).exists()
+
+    await eventually(begun, within=20)
+    process.send_signal(signal.SIGINT)
+    assert await process.communicate() == (b"", b"")
+    assert process.returncode == 130
+    assert running_in(tmp_path) == []

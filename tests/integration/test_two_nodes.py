@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lonja import answers
-from lonja.errors import ApiError, GatewayUnavailable
+from lonja.errors import ApiError, ContentNotFound
 from node.identity.node_key import load_or_create
 from tests.eventually import eventually
 from tests.integration.small_models import times
@@ -42,13 +42,13 @@ async def test_metadata_are_open_and_weights_need_a_license_or_a_listed_peer(
 
         async with stage.node("unlisted", IPFS_GATEWAYS=seller.url) as unlisted:
             await eventually(lambda: knows(unlisted, "shared"), within=20, ignoring=ApiError)
-            with pytest.raises(GatewayUnavailable):
+            with pytest.raises(ContentNotFound, match="does not give the content to this node"):
                 await infers(unlisted)  # its caller has a license, but it has none itself
             assert (await unlisted.get(f"/ipfs/{made.weights.cid}?format=raw"))[0] == 404
 
             async with seller.client("publisher") as publisher:
                 await publisher.grant(token, await unlisted.address())
-            found = await eventually(lambda: infers(unlisted), within=30, ignoring=GatewayUnavailable)
+            found = await eventually(lambda: infers(unlisted), within=30, ignoring=ContentNotFound)
             assert found == [2, 4, 6]
 
         async with stage.node("listed", IPFS_GATEWAYS=seller.url) as peer:

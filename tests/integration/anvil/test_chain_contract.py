@@ -67,6 +67,18 @@ async def test_a_model_is_read_as_it_was_registered(world: World) -> None:
     assert model.block_number == await world.chain.block_number()
 
 
+async def test_the_publisher_stays_who_registered_the_model(world: World) -> None:
+    token_id = await world.register_model(CID_1, OFFERS)
+    await world.transfer(token_id, STRANGER)
+
+    registry = Registry(world.chain)
+    model = await registry.model(token_id)
+
+    assert (model.owner, await registry.publisher(model)) == (STRANGER, PUBLISHER)
+    with pytest.raises(ModelNotFound):
+        await world.chain.publisher_of(TokenId(10**6), block_number=model.block_number)
+
+
 async def test_an_unknown_token_is_no_model(world: World) -> None:
     registry = Registry(world.chain)
     with pytest.raises(ModelNotFound, match="77"):

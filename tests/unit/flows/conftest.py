@@ -92,6 +92,7 @@ class FakeContent:
 @dataclass
 class FakeRegistry:
     tokens: dict[int, TokenModel] = field(default_factory=dict)
+    publishers: dict[int, Address] = field(default_factory=dict)
     calls: int = 0
     totals: int = 0
 
@@ -103,6 +104,9 @@ class FakeRegistry:
         if token_id not in self.tokens:
             raise ModelNotFound(f"no token {token_id}")
         return self.tokens[token_id]
+
+    async def publisher(self, token: TokenModel) -> Address:
+        return self.publishers.get(token.token_id, OWNER)
 
     async def total(self) -> int:
         self.totals += 1

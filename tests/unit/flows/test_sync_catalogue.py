@@ -7,7 +7,7 @@ import pytest
 from node.errors import ManifestInvalid, ModelInvalid, ModelNotFound, ModelNotServed
 from node.models.policy import ServePolicy
 from node.types import ModelKey, TokenId
-from tests.unit.flows.conftest import CONTRACT, World
+from tests.unit.flows.conftest import CONTRACT, OWNER, STRANGER, World
 
 
 async def test_the_first_fill_reads_every_token_and_passes_over_a_broken_one(world: World) -> None:
@@ -110,3 +110,46 @@ async def test_a_token_outside_the_policy_is_not_served(world: World) -> None:
     with pytest.raises(ModelNotServed, match="does not serve"):
         await world.models.find_token(TokenId(1))
     assert world.content.reads == []
+
+
+async def test_a_copy_of_a_registration_is_refused_and_claims_no_weights(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody saw token 2 wait to be mined, and had its manifest registered before it."""
+    manifest = world.publish(2, "resnet18", publisher=OWNER)
+    world.registry.put(1, manifest, owner=STRANGER)
+    world.registry.publishers[1] = STRANGER
+    await world.models.changed(TokenId(1))
+    assert f"names {OWNER} as its publisher, but {STRANGER} registered the token" in caplog.text
+    assert not world.catalogue.is_public(manifest)
+    await world.models.fill()
+    entry = world.catalogue.resolve("resnet18")
+    assert entry.key.token_id == 2
+    assert world.catalogue.sellers_of(entry.weights_cid) == [entry]
+    with pytest.raises(ManifestInvalid, match="not served"):
+        await world.models.find_token(TokenId(1))
+
+
+async def test_a_copy_as_a_new_revision_changes_nothing(world: World) -> None:
+    world.publish(1, "mine", publisher=STRANGER)
+    world.registry.publishers[1] = STRANGER
+    await world.models.fill()
+    world.publish(1, "resnet18", revision=2, publisher=OWNER)
+    await world.models.changed(TokenId(1))
+    assert world.catalogue.resolve("mine").revision == 1
+
+
+async def test_a_token_that_was_sold_keeps_its_model_however_its_publisher_is_spelled(world: World) -> None:
+    manifest = world.publish(1, "resnet18", publisher=OWNER.lower())
+    world.registry.put(1, manifest, owner=STRANGER)
+    await world.models.fill()
+    assert world.catalogue.resolve("resnet18").owner == STRANGER
+
+
+async def test_a_manifest_without_a_publisher_costs_the_chain_no_further_question(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.registry, "publisher", None)
+    world.publish(1, "resnet18")
+    await world.models.fill()
+    assert world.catalogue.resolve("resnet18").key.token_id == 1

@@ -389,6 +389,23 @@ async def test_content_that_one_gateway_lacks_is_taken_from_the_next(
     assert retriever.gateways.all[0].ready_at == 0.0
 
 
+@pytest.mark.parametrize("status", [403, 451])
+async def test_a_gateway_that_withholds_content_is_no_outage_and_does_not_rest(
+    source: BlockStore, open_gateway: OpenGateway, open_retriever: OpenRetriever, status: int
+) -> None:
+    root = (await source.import_bytes(b"sold")).root
+
+    async def withheld(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status)
+
+    peer = await open_gateway(source, answer=withheld)
+    retriever = open_retriever(peer, await open_gateway())
+    with pytest.raises(ContentNotFound, match=f"does not give the content to this node .status {status}"):
+        await retriever.read(root, limit=LIMIT)
+    peer.answer = None
+    assert await retriever.read(root, limit=LIMIT) == b"sold"
+
+
 async def test_content_that_every_gateway_lacks_is_not_found(
     open_gateway: OpenGateway, open_retriever: OpenRetriever
 ) -> None:

@@ -98,6 +98,44 @@ def test_a_failure_is_json_where_json_was_asked_for(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().err)["code"] == "signer_required"
 
 
+def test_a_question_that_is_not_understood_is_json_too(monkeypatch, capsys):
+    assert run(monkeypatch, "buy", "none", "--json") == 2
+    told = json.loads(capsys.readouterr().err)
+    assert told["code"] == "usage_invalid"
+    assert "'none' is not a valid integer" in told["message"]
+
+
+def test_a_dead_rpc_is_named_without_its_secrets(monkeypatch, capsys, tmp_path, unused_tcp_port):
+    (tmp_path / "me.key").write_text("0x" + "2a" * 32)
+    host = f"127.0.0.1:{unused_tcp_port}"
+    wanted = [
+        "buy", "1", "--key-file", str(tmp_path / "me.key"), "--rpc", f"http://me:hidden@{host}/v2/hidden",
+        "--contract", "0x5FbDB2315678afecb367f032d93F642f64180aa3",
+    ]  # fmt: skip
+    assert run(monkeypatch, *wanted) == 1
+    told = capsys.readouterr().err
+    assert f"the chain cannot be asked at http://{host}/... (nobody answers there)" in told
+    assert "hidden" not in told
+
+
+def test_an_rpc_that_is_no_url_is_told_in_the_words_of_the_option(monkeypatch, capsys, tmp_path):
+    (tmp_path / "me.key").write_text("0x" + "2a" * 32)
+    wanted = [
+        "buy", "1", "--key-file", str(tmp_path / "me.key"), "--rpc", "127.0.0.1:8545",
+        "--contract", "0x5FbDB2315678afecb367f032d93F642f64180aa3",
+    ]  # fmt: skip
+    assert run(monkeypatch, *wanted) == 1
+    assert capsys.readouterr().err == (
+        "error: the chain's RPC is an http or https URL: http(s)://host[:port]\n"
+    )
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "0", "-1"])
+def test_days_that_are_no_time_are_refused(monkeypatch, capsys, days: str):
+    assert run(monkeypatch, "grant", "1", "0x" + "11" * 20, "--days", days) == 2
+    assert "--days" in capsys.readouterr().err
+
+
 def test_debug_shows_where(monkeypatch):
     from lonja.errors import SignerRequired
 
@@ -179,6 +217,20 @@ def test_publishing_without_an_offer_is_refused_before_anything_happens(monkeypa
     assert "--offer" in capsys.readouterr().err
     assert run(monkeypatch, *given, "--offer", "price=1") == 1
     assert "for example price=0.01,days=30" in capsys.readouterr().err
+
+
+def test_a_file_that_no_node_could_load_is_not_published(monkeypatch, capsys, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"this is no graph")
+    model = {
+        "schema": 1, "model_id": "m", "model_type": "t", "format": "onnx",
+        "input": {"name": "x", "kind": "tensor", "dtype": "float32", "shape": [4]},
+        "output": {"task": "raw"},
+    }  # fmt: skip
+    (tmp_path / "m.json").write_text(json.dumps({"name": "M", "model": model}))
+    wanted = ["publish", str(tmp_path / "m.onnx"), "--manifest", str(tmp_path / "m.json")]
+    assert run(monkeypatch, *wanted, "--to", str(tmp_path / "m.car")) == 1
+    assert "m.onnx: not an ONNX file" in capsys.readouterr().err
+    assert not (tmp_path / "m.car").exists()
 
 
 def test_a_broken_devnet_file_is_named(monkeypatch, capsys, tmp_path):

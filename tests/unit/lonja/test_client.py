@@ -11,6 +11,8 @@ import pytest
 from aiohttp import web
 
 from lonja import AsyncClient, Client
+from lonja.admission import Admission, admitted
+from lonja.answers import Purchase
 from lonja.errors import (
     InvalidInput,
     LicenseMissing,
@@ -355,3 +357,60 @@ def test_a_session_does_not_show_its_token():
     from lonja.sign_in import Session
 
     assert "secret" not in repr(Session("secret", NODE, 1.0))
+
+
+def honoured() -> web.StreamResponse:
+    return web.json_response(
+        {"model_id": "m", "token_id": "1", "licensee": NODE, "valid": True, "perpetual": True,
+         "expires_at": None}
+    )  # fmt: skip
+
+
+async def test_a_purchase_is_over_when_the_node_honours_it(client, fake: HttpNode):
+    await client.sign_in()
+    fake.script = [refusing(403, "license_missing"), refusing(403, "license_expired"), honoured]
+    assert await admitted(client, "31337:0xAb:1") == Admission(True)
+    assert fake.asked[-3:] == ["/api/licenses/31337:0xAb:1"] * 3
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "agrees"),
+    [(403, "license_missing", False), (404, "model_not_served", None), (500, "fault", False)],
+)
+async def test_a_node_that_does_not_honour_a_purchase_is_heard_and_breaks_nothing(
+    client, fake: HttpNode, status: int, code: str, agrees: bool | None
+):
+    await client.sign_in()
+    fake.script = [refusing(status, code)] * 30
+    assert await admitted(client, "m", patience=0.3) == Admission(agrees, f"it is {code}")
+
+
+async def test_a_node_that_hangs_does_not_hold_up_a_purchase(client, fake: HttpNode, monkeypatch):
+    async def hang(_name: str) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(client, "my_license", hang)
+    assert await admitted(client, "m", patience=0.01) == Admission(False, "it did not answer in time")
+
+
+@pytest.mark.parametrize(
+    ("named", "mine", "agrees"), [(True, True, True), (True, False, None), (False, True, None)]
+)
+async def test_buying_asks_the_node_only_where_one_is_named_and_of_ones_own_license(
+    url, fake: HttpNode, monkeypatch, named: bool, mine: bool, agrees: bool | None
+):
+    monkeypatch.setattr("lonja.client.DEFAULT_NODE", url)
+    async with AsyncClient(*[url] * named, key=KEY) as client:
+
+        async def bought(token_id: int, **_options: object) -> Purchase:
+            return Purchase(token_id, 1, client.address if mine else NODE, 5, None, "0x1")
+
+        async def name(token_id: int) -> str:
+            return f"31337:0xAb:{token_id}"
+
+        monkeypatch.setattr(client.market, "buy", bought)
+        monkeypatch.setattr(client.market, "canonical_name", name)
+        await client.sign_in()
+        fake.script = [honoured]
+        assert (await client.buy(1)).node_agrees is agrees
+        assert (fake.asked[-1] == "/api/licenses/31337:0xAb:1") is bool(agrees)

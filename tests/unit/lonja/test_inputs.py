@@ -49,7 +49,7 @@ def test_ready_input_data_is_sent_as_it_is():
 
 
 def test_exactly_one_input_is_wanted():
-    with pytest.raises(UsageInvalid, match="none of them"):
+    with pytest.raises(UsageInvalid, match="none was given"):
         input_data()
     with pytest.raises(UsageInvalid, match="image and url"):
         input_data(image=PNG, url="https://example.org")

@@ -199,7 +199,10 @@ def test_production_serves_nothing_until_told() -> None:
 
 def test_a_damaged_file_stops_the_start_and_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "catalogue.sqlite").write_bytes(b"x" * 8192)
-    with pytest.raises(StartupError, match=r"catalogue\.sqlite in DATA_DIR .* move it away"):
+    with pytest.raises(
+        StartupError,
+        match=r"catalogue\.sqlite in DATA_DIR .* backup, or move it away: .* but not who had weights first",
+    ):
         Catalogue(tmp_path / "catalogue.sqlite", contract=CONTRACT, policy=ALL)
 
 

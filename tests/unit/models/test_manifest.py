@@ -41,6 +41,8 @@ EXAMPLE: dict[str, Any] = {
         "output": {"name": "logits", "task": "classification", "activation": "softmax", "top_k": 5},
     },
 }
+ACCOUNT = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+OTHER = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
 MISSING = object()
 
 
@@ -144,6 +146,8 @@ def test_the_published_example_is_read() -> None:
         ("model.output.task", "poetry", "model.output.task: 'poetry' is not possible here; possible:"),
         ("model.output.activation", "relu", "model.output.activation: 'relu' is not possible here"),
         ("model.output.top_k", 0, "model.output.top_k: Expected `int` >= 1"),
+        ("model.publisher", "me", "`publisher` is not an account: an address is 0x and 40"),
+        ("model.publisher", OTHER.replace("C44", "c44"), "`publisher` is not an account: the address 0x3c44"),
     ],
 )
 def test_a_bad_member_is_named(path: str, value: object, says: str) -> None:
@@ -202,6 +206,20 @@ def test_a_completed_draft_is_a_manifest() -> None:
     parsed = manifest.parse(raw)
     assert parsed.model.weights == weights
     assert parsed.model.labels == manifest.LabelsRef(CID)
+
+
+@pytest.mark.parametrize(
+    ("drafted", "given", "named"),
+    [(None, None, None), (None, ACCOUNT, ACCOUNT), (OTHER, ACCOUNT, OTHER), (OTHER, None, OTHER)],
+)
+def test_the_publisher_is_filled_in_where_the_draft_names_nobody(
+    drafted: str | None, given: str | None, named: str | None
+) -> None:
+    weights = manifest.Weights(cid=CID, bytes=3, sha256="0" * 64)
+    whole = draft() if drafted is None else draft(publisher=drafted)
+    raw = manifest.complete(whole, weights=weights, publisher=given)
+    assert manifest.parse(raw).model.publisher == named
+    assert ("publisher" in msgspec.json.decode(raw)["model"]) is (named is not None)
 
 
 def test_labels_in_the_draft_stay_where_they_are() -> None:

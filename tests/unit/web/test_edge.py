@@ -12,6 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from node import errors
 from node.errors import NodeError, Overloaded, SettingsInvalid
+from node.web.cors import CorsPolicy
 from node.web.peer import TrustedProxies
 from node.web.problems import STATUS, problem, problem_response
 from tests.unit.web.conftest import AUTH, Served
@@ -241,3 +242,16 @@ def test_a_problem_may_quote_bytes_that_are_no_text() -> None:
     response = problem_response(errors.ModelNotFound("no model \udcff", name="\udcff"), request_id="r")
     assert isinstance(response.body, bytes)
     assert response.body.count(b"\\udcff") == 3
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["nonsense", "dapp.example:9000", "https://dapp.example/app", "https://me@dapp.example", "http://"],
+)
+def test_what_no_browser_sends_as_its_origin_stops_the_start(origin: str) -> None:
+    with pytest.raises(SettingsInvalid, match="CORS_ORIGINS"):
+        CorsPolicy((DAPP, origin))
+
+
+def test_origins_of_pages_extensions_and_files_are_taken() -> None:
+    CorsPolicy((DAPP, DAPP + "/", "*", "null", "chrome-extension://abcdef", "http://[::1]:9000"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from node.cid import Cid
@@ -69,6 +70,17 @@ async def test_refuses_a_query_that_it_does_not_understand(node: Served, query: 
     async with node.client.get(f"/api/models?{query}") as response:
         assert response.status == 422
         assert (await response.json())["code"] == "invalid_input"
+
+
+async def test_lists_the_begin_of_a_long_description_and_shows_all_of_it_with_its_model(
+    node: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = "é" * 65_536
+    monkeypatch.setattr("tests.fakes.flows.ENTRY", msgspec.structs.replace(ENTRY, description=whole))
+    async with node.client.get("/api/models") as response:
+        assert (await response.json())["models"][0]["description"] == "é" * 499 + "…"
+    async with node.client.get("/api/models/resnet18") as response:
+        assert (await response.json())["description"] == whole
 
 
 @pytest.mark.parametrize("name", ["resnet18", str(ENTRY.key)])
