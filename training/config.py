@@ -13,12 +13,12 @@ from msgspec import Meta
 from training.errors import PlanInvalid
 from training.initializers import Initializer
 from training.layers import Activate, AnyLayer, BatchNorm, Dense, Dropout
-from training.losses import CrossEntropy, Huber, Loss, MeanSquaredError
+from training.losses import BinaryCrossEntropy, CrossEntropy, Huber, Loss, MeanSquaredError
 from training.ops import Array
 from training.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
 from training.schedules import Schedule, Shape
+from training.settings import Settings
 from training.tables import Table, TaskName
-from training.trainer import Settings
 
 Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -51,7 +51,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     epochs: Count = 100
     batch: Count = 64
-    loss: Literal["cross_entropy", "mse", "huber"] | None = None
+    loss: Literal["cross_entropy", "binary_cross_entropy", "mse", "huber"] | None = None
     class_weight: Literal["none", "balanced"] = "none"
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adam"
     rate: Positive | None = None
@@ -115,20 +115,29 @@ def layers(config: Config, table: Table) -> list[AnyLayer]:
             made.append(Dense(width, net.activation, initializer=net.initializer))
         if net.dropout:
             made.append(Dropout(net.dropout))
-    return [*made, Dense(len(table.classes) or 1)]
+    single = config.training.loss == "binary_cross_entropy"
+    return [*made, Dense(1 if single else len(table.classes) or 1)]
 
 
 def loss(config: Config, table: Table, targets: Array) -> Loss:
     """The loss that fits the target, or the one that is asked for. Raises `PlanInvalid`."""
     asked, balanced = config.training.loss, config.training.class_weight == "balanced"
     if table.task == "classification":
-        if asked not in {None, "cross_entropy"}:
+        count = len(table.classes)
+        weights = _balanced(targets, count) if balanced else None
+        if asked in {None, "cross_entropy"}:
+            return CrossEntropy(weights)
+        if asked != "binary_cross_entropy":
             raise PlanInvalid(
                 f"loss {asked!r} is for numbers; {table.target!r} has classes: leave `loss` out"
             )
-        return CrossEntropy(_balanced(targets, len(table.classes)) if balanced else None)
-    if asked == "cross_entropy" or balanced:
-        what = "class_weight" if balanced else "cross_entropy"
+        if count != 2:
+            raise PlanInvalid(
+                f"binary_cross_entropy is for two classes; {table.target!r} has {count}: leave `loss` out"
+            )
+        return BinaryCrossEntropy(None if weights is None else (weights[0], weights[1]))
+    if asked in {"cross_entropy", "binary_cross_entropy"} or balanced:
+        what = "class_weight" if balanced else asked
         raise PlanInvalid(
             f"{what} is for classes; {table.target!r} is a number (or say task = 'classification')"
         )

@@ -32,6 +32,7 @@ _TINTS = {"healthy": "green", "warning": "yellow", "ill": "red"}
 @click.option("--out", type=_PATH, metavar="FOLDER", help="Where the files go [default: NAME-model].")
 @click.option("--hidden", metavar="N,N", help="Units of the hidden layers [default: 64,32].")
 @click.option("--activation", help="Of the hidden layers [default: relu].")
+@click.option("--loss", help="cross_entropy, binary_cross_entropy, mse or huber [default: from the target]")
 @click.option("--optimizer", help="sgd, adam, adamw or rmsprop [default: adam].")
 @click.option("--rate", type=float, help="Learning rate [default: the optimizer's].")
 @click.option("--epochs", type=int, help="[default: 100]")
@@ -97,7 +98,7 @@ def _config(path: Path | None, *, data: Path | None, target: str | None, **asked
     parts = {
         "data": {"file": None if data is None else str(data), "target": target, "task": asked["task"]},
         "network": {"hidden": _widths(asked["hidden"]), "activation": asked["activation"]},
-        "training": {name: asked[name] for name in ("optimizer", "rate", "epochs", "seed")},
+        "training": {name: asked[name] for name in ("loss", "optimizer", "rate", "epochs", "seed")},
     }
     for part, given in parts.items():
         members.setdefault(part, {}).update(

@@ -13,8 +13,9 @@ from training.losses import CrossEntropy, Loss, MeanSquaredError
 from training.network import Network
 from training.ops import Array
 from training.profile import profile
+from training.settings import Settings
 from training.stats import Task, TrainingStats
-from training.trainer import Settings, Trainer
+from training.trainer import Trainer
 
 
 @dataclass(frozen=True)
