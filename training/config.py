@@ -30,7 +30,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """`[data]`: what is learned from. `file` is taken from the configuration's folder."""
 
     file: str
-    target: str
+    target: Annotated[str, Meta(min_length=1)]
     task: TaskName | None = None
     validation: Share = 0.2
     scale: Literal["standard", "none"] = "standard"
@@ -69,10 +69,10 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[output]`: where the files go and what the manifest says."""
 
-    folder: str | None = None
-    name: str | None = None
-    model_id: str | None = None
-    description: str = ""
+    folder: Annotated[str, Meta(min_length=1)] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    model_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$(?!\n)")] | None = None
+    description: Annotated[str, Meta(max_length=65536)] = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
