@@ -47,7 +47,7 @@ class Net(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[training]`. `rate` left out is the optimizer's own: sgd 0.1, the others 0.001."""
+    """`[training]`. `rate` left out is the optimizer's own: sgd 0.01, the others 0.001."""
 
     epochs: Count = 100
     batch: Count = 64

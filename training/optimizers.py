@@ -27,7 +27,7 @@ class Step(Protocol):
 class Sgd:
     """v = momentum v + g; w -= rate v (Polyak 1964), without momentum plain descent."""
 
-    rate: float = 0.1
+    rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0
 

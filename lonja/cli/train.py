@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,7 +63,7 @@ def command(
       lonja train --data iris.csv --target species
       lonja train digits.toml --epochs 40 --out digits-model
       lonja train digits.toml --out digits-model --resume
-      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --devnet devnet.json
+      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --offer price=0.01,days=30
     """
     from training.errors import TrainingError
 
@@ -159,9 +160,10 @@ def _show(run: Run, outcome: Outcome) -> None:
     click.echo(f"report   {outcome.page}")
     if outcome.exported is not None:
         click.echo(f"model    {outcome.exported.safetensors}, weights.bin, {outcome.exported.onnx.name}")
-        click.echo(
-            f"publish  lonja publish {outcome.exported.safetensors} --manifest {outcome.exported.manifest}"
+        model, manifest = (
+            quote(str(path)) for path in (outcome.exported.safetensors, outcome.exported.manifest)
         )
+        click.echo(f"publish  lonja publish {model} --manifest {manifest} --offer price=0.01,days=30")
 
 
 def _show_findings(verdict: Verdict) -> None:
