@@ -159,7 +159,7 @@ class Run:
                 "epochs",
                 f"{len(stats.epochs)}" + (f", the best was {stats.best_epoch}" if stats.best_epoch else ""),
             ),
-            ("seconds", f"{sum(epoch.seconds for epoch in stats.epochs):.1f}"),
+            ("seconds", f"{sum(epoch.seconds for epoch in stats.epochs):.2g}"),
         ]
         if final is not None:
             facts.append((f"training loss, {measure}", f"{final.loss:.4g}, {final.score:.4f}"))

@@ -63,7 +63,7 @@ def command(
       lonja train --data iris.csv --target species
       lonja train digits.toml --epochs 40 --out digits-model
       lonja train digits.toml --out digits-model --resume
-      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --offer price=0.01,days=30
+      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --offer price=0.1,days=9
     """
     from training.errors import TrainingError
 
