@@ -29,9 +29,10 @@ from training.network import Network
 from training.optimizers import Adam
 from training.profile import profile
 from training.recorder import Recorder
+from training.settings import Settings
 from training.splitting import split
 from training.tables import Table
-from training.trainer import Settings, Trainer
+from training.trainer import Trainer
 
 HAS_SKLEARN = importlib.util.find_spec("sklearn") is not None
 HAS_TORCH = importlib.util.find_spec("torch") is not None

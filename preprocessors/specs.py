@@ -15,6 +15,8 @@ from msgspec import Meta
 Side = Annotated[int, Meta(ge=1, le=8192)]
 Divisor = Annotated[float, Meta(ge=1e-9, le=1e9)]
 Shift = Annotated[float, Meta(ge=-1e9, le=1e9)]
+Scale = Annotated[float, Meta(ge=1e-30, le=1e30)]
+Offset = Annotated[float, Meta(ge=-1e30, le=1e30)]
 TensorName = Annotated[str, Meta(min_length=1, max_length=256)]
 Dtype = Literal["float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 Resize = Literal["stretch", "crop", "letterbox"]
@@ -166,10 +168,10 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One column of a table: a number, scaled to (x - mean) / std, or one of several `values`."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
-    mean: Annotated[Shift, Meta(description="subtracted first")] = 0.0
-    std: Annotated[Divisor, Meta(description="divided by then")] = 1.0
+    mean: Annotated[Offset, Meta(description="subtracted first")] = 0.0
+    std: Annotated[Scale, Meta(description="divided by then")] = 1.0
     missing: Annotated[
-        Shift | None,
+        Offset | None,
         Meta(
             description="stands in, unscaled, where a row lacks the feature or has null; left out, an error"
         ),

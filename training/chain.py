@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.errors import PlanInvalid
 from training.layers import Activate, BatchNorm, Dense, Slot
 from training.network import Network
 from training.ops import Activation, Array
@@ -92,6 +93,16 @@ def links(network: Network, *, inputs: Scaling | None = None, outputs: Scaling |
     for link in found:
         link.weight, link.bias = (np.ascontiguousarray(a, dtype=np.float32) for a in (link.weight, link.bias))
     return found
+
+
+def two_logits(chain: Sequence[Link]) -> list[Link]:
+    """A chain with one output z made to answer (0, z): softmax of that is (1 - s, s) with s = sigmoid(z)."""
+    last = chain[-1]
+    if len(last.bias) != 1 or last.activation != "identity":
+        raise PlanInvalid("one output that tells two classes has no activation: its sigmoid is the loss's")
+    zero = np.zeros_like(last.weight)
+    both = Link(np.concatenate([zero, last.weight]), np.concatenate([np.zeros_like(last.bias), last.bias]))
+    return [*chain[:-1], both]
 
 
 def answers(chain: Sequence[Link], x: Array) -> Array:

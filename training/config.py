@@ -13,12 +13,12 @@ from msgspec import Meta
 from training.errors import PlanInvalid
 from training.initializers import Initializer
 from training.layers import Activate, AnyLayer, BatchNorm, Dense, Dropout
-from training.losses import CrossEntropy, Huber, Loss, MeanSquaredError
+from training.losses import BinaryCrossEntropy, CrossEntropy, Huber, Loss, MeanSquaredError
 from training.ops import Array
 from training.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
 from training.schedules import Schedule, Shape
+from training.settings import Settings
 from training.tables import Table, TaskName
-from training.trainer import Settings
 
 Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -30,7 +30,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """`[data]`: what is learned from. `file` is taken from the configuration's folder."""
 
     file: str
-    target: str
+    target: Annotated[str, Meta(min_length=1)]
     task: TaskName | None = None
     validation: Share = 0.2
     scale: Literal["standard", "none"] = "standard"
@@ -47,11 +47,11 @@ class Net(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[training]`. `rate` left out is the optimizer's own: sgd 0.1, the others 0.001."""
+    """`[training]`. `rate` left out is the optimizer's own: sgd 0.01, the others 0.001."""
 
     epochs: Count = 100
     batch: Count = 64
-    loss: Literal["cross_entropy", "mse", "huber"] | None = None
+    loss: Literal["cross_entropy", "binary_cross_entropy", "mse", "huber"] | None = None
     class_weight: Literal["none", "balanced"] = "none"
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adam"
     rate: Positive | None = None
@@ -69,10 +69,10 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[output]`: where the files go and what the manifest says."""
 
-    folder: str | None = None
-    name: str | None = None
-    model_id: str | None = None
-    description: str = ""
+    folder: Annotated[str, Meta(min_length=1)] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    model_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$(?!\n)")] | None = None
+    description: Annotated[str, Meta(max_length=65536)] = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,20 +115,29 @@ def layers(config: Config, table: Table) -> list[AnyLayer]:
             made.append(Dense(width, net.activation, initializer=net.initializer))
         if net.dropout:
             made.append(Dropout(net.dropout))
-    return [*made, Dense(len(table.classes) or 1)]
+    single = config.training.loss == "binary_cross_entropy"
+    return [*made, Dense(1 if single else len(table.classes) or 1)]
 
 
 def loss(config: Config, table: Table, targets: Array) -> Loss:
     """The loss that fits the target, or the one that is asked for. Raises `PlanInvalid`."""
     asked, balanced = config.training.loss, config.training.class_weight == "balanced"
     if table.task == "classification":
-        if asked not in {None, "cross_entropy"}:
+        count = len(table.classes)
+        weights = _balanced(targets, count) if balanced else None
+        if asked in {None, "cross_entropy"}:
+            return CrossEntropy(weights)
+        if asked != "binary_cross_entropy":
             raise PlanInvalid(
                 f"loss {asked!r} is for numbers; {table.target!r} has classes: leave `loss` out"
             )
-        return CrossEntropy(_balanced(targets, len(table.classes)) if balanced else None)
-    if asked == "cross_entropy" or balanced:
-        what = "class_weight" if balanced else "cross_entropy"
+        if count != 2:
+            raise PlanInvalid(
+                f"binary_cross_entropy is for two classes; {table.target!r} has {count}: leave `loss` out"
+            )
+        return BinaryCrossEntropy(None if weights is None else (weights[0], weights[1]))
+    if asked in {"cross_entropy", "binary_cross_entropy"} or balanced:
+        what = "class_weight" if balanced else asked
         raise PlanInvalid(
             f"{what} is for classes; {table.target!r} is a number (or say task = 'classification')"
         )

@@ -17,7 +17,7 @@ import numpy as np
 
 from bare_models.layers import DenseLayer
 from bare_models.writer import write_raw, write_safetensors
-from training.chain import Link, answers, links
+from training.chain import Link, answers, links, two_logits
 from training.errors import TrainingError
 from training.network import Network
 from training.onnx_export import INPUT, onnx_bytes
@@ -74,6 +74,8 @@ def export(
     """
     chain = links(network)
     _check(network, chain, check_on)
+    if len(about.classes) == 2 and network.outputs == 1:
+        chain = two_logits(chain)
     folder.mkdir(parents=True, exist_ok=True)
     made = Exported(
         folder / "model.safetensors",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from training.batches import Rows
 from training.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from training.network import INFER_ROWS, Network
 from training.ops import Array, ops_for
@@ -15,14 +15,6 @@ from training.stats import FinalStats, LayerStats, Task
 
 SPARSE: Final = 0.01
 _TINY: Final = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows that a network is given and what it shall answer, both as the loss prepared them."""
-
-    x: Array
-    targets: Array
 
 
 def evaluate(network: Network, loss: Loss, rows: Rows, *, task: Task) -> tuple[float, float]:
@@ -34,13 +26,21 @@ def evaluate(network: Network, loss: Loss, rows: Rows, *, task: Task) -> tuple[f
 
 def score(outputs: Array, targets: Array, *, task: Task) -> float:
     """Share of right answers; for regression R², over all outputs."""
-    if task == "classification":
-        return float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
-    if task == "binary":
-        return float(((outputs > 0) == (targets > 0.5)).mean())
+    if task != "regression":
+        return float((said(outputs, task=task) == truth(targets, task=task)).mean())
     off = float(np.square(outputs - targets, dtype=np.float64).sum())
     spread = float(np.square(targets - targets.mean(axis=0), dtype=np.float64).sum())
     return 1 - off / spread if spread else 0.0
+
+
+def said(outputs: Array, *, task: Task) -> Array:
+    """The classes that outputs [n, outputs] name: by the largest, or of two classes by an output's sign."""
+    return (outputs > 0).astype(np.intp) if task == "binary" else outputs.argmax(axis=1)
+
+
+def truth(targets: Array, *, task: Task) -> Array:
+    """The classes of prepared targets, in the shape of `said`."""
+    return (targets > 0.5).astype(np.intp) if task == "binary" else targets
 
 
 def final_stats(
@@ -52,7 +52,10 @@ def final_stats(
         return None
     baseline = _baseline(loss, train.targets, network)
     judged = validation or train
-    recalls = _recalls(network.predict(judged.x), judged.targets) if task == "classification" else None
+    recalls = None
+    if task != "regression" and (task != "binary" or network.outputs == 1):
+        answers = said(network.predict(judged.x), task=task).reshape(-1)
+        recalls = _recalls(answers, truth(judged.targets, task=task).reshape(-1), max(network.outputs, 2))
     if validation is None:
         return FinalStats(
             loss=value, score=train_score, baseline_loss=baseline, rows=len(train.x), recalls=recalls
@@ -88,22 +91,21 @@ def count_dead(network: Network, layers: list[LayerStats], x: Array) -> None:
 
 
 def _baseline(loss: Loss, targets: Array, network: Network) -> float:
-    """Loss of the best constant answer: the mean target, as the logits that say it."""
-    mean = targets.mean(axis=0, dtype=np.float64)
+    """Loss of the best constant answer: the (weighted) mean target, as the logits that say it."""
     if isinstance(loss, CrossEntropy):
-        constant = np.log(np.maximum(mean / mean.sum(), _TINY))
+        counts = np.bincount(targets, minlength=network.outputs) * np.asarray(loss.weights or 1.0)
+        constant = np.log(np.maximum(counts / counts.sum(), _TINY))
     elif isinstance(loss, BinaryCrossEntropy):
-        share = np.clip(mean, _TINY, 1 - _TINY)
-        constant = np.log(share / (1 - share))
+        zero, one = loss.weights or (1.0, 1.0)
+        mean = targets.mean(axis=0, dtype=np.float64)
+        constant = np.log(np.maximum(one * mean, _TINY) / np.maximum(zero * (1 - mean), _TINY))
     else:
-        constant = mean
+        constant = targets.mean(axis=0, dtype=np.float64)
     answers = np.tile(constant.astype(network.dtype), (len(targets), 1))
     return loss.value(answers, targets, ops=ops_for(network.dtype))
 
 
-def _recalls(outputs: Array, targets: Array) -> list[float | None]:
-    said, truth = outputs.argmax(axis=1), targets.argmax(axis=1)
-    return [
-        float((said[rows] == label).mean()) if (rows := truth == label).any() else None
-        for label in range(targets.shape[1])
-    ]
+def _recalls(answers: Array, classes: Array, count: int) -> list[float | None]:
+    right = np.bincount(classes[answers == classes], minlength=count)
+    rows = np.bincount(classes, minlength=count)
+    return [float(r) / int(n) if n else None for r, n in zip(right, rows, strict=True)]

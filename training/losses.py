@@ -1,7 +1,7 @@
 """Losses: means over the rows of a batch, with their gradients by the network's outputs.
 
 Classification losses take logits: softmax and sigmoid are theirs, which is exact where a separate step would
-overflow. `prepare` turns targets into rows that a batch is a view of.
+overflow. `prepare` turns targets into an array that a batch is a view of; class numbers stay one a row.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Loss(Protocol):
     """A loss over batches of rows."""
 
     def prepare(self, targets: Array, outputs: int, *, dtype: np.dtype[np.generic]) -> Array:
-        """Targets as rows [n, outputs]. Raises `PlanInvalid` where they do not fit."""
+        """Targets, an entry or a row for each row. Raises `PlanInvalid` where they do not fit."""
 
     def value(self, outputs: Array, targets: Array, *, ops: Ops) -> float:
-        """The mean over rows."""
+        """The mean over rows; `targets` as `prepare` gave them."""
 
     def gradient(self, outputs: Array, targets: Array, *, ops: Ops, out: Array) -> Array:
         """Gradient of the mean by `outputs`, written into `out`."""
@@ -30,16 +30,16 @@ class Loss(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CrossEntropy:
-    """-sum(t log softmax(z)), in nats. Targets are class numbers.
+    """-w log softmax(z) at the row's class, in nats. Targets are class numbers.
 
     Parameters
     ----------
-    weights : one a class, for unbalanced data; the loss stays a mean over rows.
+    weights : w of each class, for unbalanced data; the loss stays a mean over rows.
     """
 
     weights: tuple[float, ...] | None = None
 
-    def prepare(self, targets: Array, outputs: int, *, dtype: np.dtype[np.generic]) -> Array:
+    def prepare(self, targets: Array, outputs: int, *, dtype: np.dtype[np.generic]) -> Array:  # noqa: ARG002
         labels = np.asarray(targets)
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise PlanInvalid(f"cross-entropy takes class numbers [n], not {labels.dtype} {labels.shape}")
@@ -48,26 +48,33 @@ class CrossEntropy:
                 f"classes are {labels.min()} to {labels.max()}, but the network has {outputs} outputs: "
                 "number the classes from 0 and give the last layer one output a class"
             )
-        rows = np.zeros((len(labels), outputs), dtype)
-        gains = 1.0 if self.weights is None else np.asarray(self.weights)[labels]
-        rows[np.arange(len(labels)), labels] = gains
-        return rows
+        return np.ascontiguousarray(labels, dtype=np.intp)
 
     def value(self, outputs: Array, targets: Array, *, ops: Ops) -> float:
-        return -float(np.vdot(targets, ops.log_softmax(outputs))) / len(outputs)
+        told = ops.log_softmax(outputs).take(_places(outputs, targets))
+        if self.weights is None:
+            return -float(told.sum()) / len(outputs)
+        return -float(np.vdot(np.asarray(self.weights, told.dtype)[targets], told)) / len(outputs)
 
     def gradient(self, outputs: Array, targets: Array, *, ops: Ops, out: Array) -> Array:
         ops.softmax(outputs, out=out)
+        out.reshape(-1)[_places(out, targets)] -= 1
         if self.weights is not None:
-            np.multiply(out, targets.sum(axis=1, keepdims=True), out=out)
-        np.subtract(out, targets, out=out)
+            np.multiply(out, np.asarray(self.weights, out.dtype)[targets][:, None], out=out)
         np.multiply(out, out.dtype.type(1 / len(out)), out=out)
         return out
 
 
 @dataclass(frozen=True, slots=True)
 class BinaryCrossEntropy:
-    """-(t log s + (1 - t) log(1 - s)) with s = sigmoid(z), meaned over rows and outputs. Targets 0 to 1."""
+    """-(w1 t log s + w0 (1 - t) log(1 - s)), s = sigmoid(z), meaned over rows and outputs. Targets 0 to 1.
+
+    Parameters
+    ----------
+    weights : (w0, w1) of the classes 0 and 1, for unbalanced data.
+    """
+
+    weights: tuple[float, float] | None = None
 
     def prepare(self, targets: Array, outputs: int, *, dtype: np.dtype[np.generic]) -> Array:
         rows = _numbers(targets, outputs, dtype, "binary cross-entropy")
@@ -79,12 +86,20 @@ class BinaryCrossEntropy:
 
     def value(self, outputs: Array, targets: Array, *, ops: Ops) -> float:  # noqa: ARG002 - the interface
         # log(1 + e^z) - t z, written so that nothing overflows
-        soft = np.maximum(outputs, 0) + np.log1p(np.exp(-np.abs(outputs)))
-        return float((soft - targets * outputs).mean())
+        soft = np.log1p(np.exp(-np.abs(outputs)))
+        if self.weights is None:
+            return float((soft + np.maximum(outputs, 0) - targets * outputs).mean())
+        zero, one = self.weights
+        no, yes = soft + np.maximum(outputs, 0), soft + np.maximum(-outputs, 0)
+        return float((one * targets * yes + zero * (1 - targets) * no).mean())
 
     def gradient(self, outputs: Array, targets: Array, *, ops: Ops, out: Array) -> Array:
         ops.activate(outputs, activation="sigmoid", out=out)
-        np.subtract(out, targets, out=out)
+        if self.weights is None:
+            np.subtract(out, targets, out=out)
+        else:
+            zero, one = (out.dtype.type(weight) for weight in self.weights)
+            out[...] = zero * (1 - targets) * out - one * targets * (1 - out)
         np.multiply(out, out.dtype.type(1 / out.size), out=out)
         return out
 
@@ -140,3 +155,9 @@ def _numbers(targets: Array, outputs: int, dtype: np.dtype[np.generic], name: st
             f"{name} takes numbers [n, {outputs}], one column an output, not {rows.dtype} {targets.shape}"
         )
     return np.ascontiguousarray(rows, dtype=dtype)
+
+
+def _places(outputs: Array, labels: Array) -> Array:
+    """Of each row the place of its class in the flat outputs."""
+    width = outputs.shape[1]
+    return np.arange(0, len(labels) * width, width) + labels

@@ -5,6 +5,7 @@ Weight decay takes in every parameter, biases and batch-norm too, as torch does 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -26,7 +27,7 @@ class Step(Protocol):
 class Sgd:
     """v = momentum v + g; w -= rate v (Polyak 1964), without momentum plain descent."""
 
-    rate: float = 0.1
+    rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0
 
@@ -116,3 +117,10 @@ def _adam(optimizer: Adam | AdamW) -> dict[str, float]:
         "epsilon": optimizer.epsilon,
         "weight_decay": optimizer.weight_decay,
     }
+
+
+def clip_to(grads: Array, longest: float) -> None:
+    """Shorten the gradient to `longest` in place, if it is longer."""
+    length = math.sqrt(float(np.vdot(grads, grads)))
+    if length > longest:
+        np.multiply(grads, grads.dtype.type(longest / length), out=grads)

@@ -13,13 +13,15 @@ from training import config as configs
 from training.config import Config
 from training.diagnosis import Verdict, diagnose
 from training.export import About, Exported, export, model_id_of
+from training.final import said
+from training.losses import BinaryCrossEntropy
 from training.network import Network
 from training.profile import profile
 from training.report import Judged, Summary, html_page, png_picture
 from training.splitting import Split, split
-from training.stats import TrainingStats
+from training.stats import Progress, TrainingStats
 from training.tables import Table, load
-from training.trainer import Progress, Trainer
+from training.trainer import Trainer
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -55,15 +57,17 @@ class Run:
             self.table, validation=data.validation, scale=data.scale == "standard", seed=asked.seed
         )
         validated = self.split.validation is not None
+        loss = configs.loss(config, self.table, self.split.train[1])
+        binary = isinstance(loss, BinaryCrossEntropy)
         layers = configs.layers(config, self.table)
         self.network = Network(self.table.x.shape[1], layers, seed=asked.seed)
         self.trainer = Trainer(
             self.network,
-            configs.loss(config, self.table, self.split.train[1]),
+            loss,
             configs.settings(config, checkpoint=folder / CHECKPOINT, validated=validated),
             train=self.split.train,
             validation=self.split.validation,
-            task=self.table.task,
+            task="binary" if binary else self.table.task,
         )
         classes = self.table.classes or None
         self.trainer.stats.data = profile(
@@ -132,7 +136,7 @@ class Run:
         with np.errstate(over="ignore", invalid="ignore"):
             outputs = np.nan_to_num(self.network.predict(x))
             if self.table.task == "classification":
-                return Judged(y, outputs.argmax(axis=1), what)
+                return Judged(y, said(outputs, task=self.trainer.task).reshape(len(y)), what)
             scale = self.split.outputs
             back = [
                 a[:, 0] if scale is None else a[:, 0] * scale.deviation[0] + scale.mean[0]
@@ -155,7 +159,7 @@ class Run:
                 "epochs",
                 f"{len(stats.epochs)}" + (f", the best was {stats.best_epoch}" if stats.best_epoch else ""),
             ),
-            ("seconds", f"{sum(epoch.seconds for epoch in stats.epochs):.1f}"),
+            ("seconds", f"{sum(epoch.seconds for epoch in stats.epochs):.2g}"),
         ]
         if final is not None:
             facts.append((f"training loss, {measure}", f"{final.loss:.4g}, {final.score:.4f}"))

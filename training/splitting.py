@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from training.errors import PlanInvalid
 from training.ops import Array
 from training.tables import Table
+
+SMALLEST: Final = 1e-30
+"""A deviation that a manifest can say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def _chosen(table: Table, share: float, rng: np.random.Generator) -> Array:
 def _scaling(rows: Array) -> Scaling:
     deviation = rows.std(axis=0)
     # a column that never changes has nothing to scale, and rounding must not make it large
-    steady = deviation <= 1e-9 * np.maximum(np.abs(rows).max(axis=0), 1e-30)
+    steady = deviation <= np.maximum(1e-9 * np.abs(rows).max(axis=0), SMALLEST)
     return Scaling(rows.mean(axis=0), np.where(steady, 1.0, deviation))
 
 

@@ -7,6 +7,7 @@ and stands as `nonfinite_step`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -132,3 +133,14 @@ class TrainingStats(msgspec.Struct, kw_only=True):
     nonfinite_what: str | None = None
     data: DataStats | None = None
     final: FinalStats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training is; `stats` grows while it runs."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    stats: TrainingStats

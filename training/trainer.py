@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -16,99 +15,20 @@ from typing import Final
 import numpy as np
 
 from training import checkpoint
-from training.errors import PlanInvalid
-from training.final import Rows, count_dead, evaluate, final_stats
+from training.batches import Batches, Rows
+from training.final import count_dead, evaluate, final_stats
 from training.losses import Loss
 from training.network import Network
 from training.ops import Array, ops_for
-from training.optimizers import Adam, Optimizer
+from training.optimizers import clip_to
 from training.recorder import Recorder
-from training.schedules import Schedule
-from training.stats import EpochStats, Task, TrainingStats
+from training.settings import Settings
+from training.stats import EpochStats, Progress, Task, TrainingStats
 
 WRITE_SHARE: Final = 20
 """Between two checkpoints lies so many times the time that the first took."""
 TOLD_EVERY: Final = 0.1
 """Seconds between calls of `on_progress` within an epoch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to train.
-
-    Parameters
-    ----------
-    clip_norm : gradients longer than this, over all parameters, are shortened to it (Pascanu et al. 2013).
-    patience : epochs without a better validation loss before training stops; the best network is kept then.
-        None trains to the end and keeps the last.
-    min_delta : how much better counts as better.
-    stats_every : steps between samples of the statistics.
-    seed : of the order of the rows.
-    checkpoint : file that is replaced after every `checkpoint_every` epochs and at the end; left out, after
-        epochs that are so far apart that writing takes a twentieth of the time.
-    """
-
-    epochs: int = 50
-    batch: int = 64
-    optimizer: Optimizer = field(default_factory=Adam)
-    schedule: Schedule = field(default_factory=Schedule)
-    clip_norm: float | None = None
-    patience: int | None = None
-    min_delta: float = 0.0
-    stats_every: int = 10
-    seed: int = 0
-    checkpoint: Path | None = None
-    checkpoint_every: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "stats_every", "checkpoint_every"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise PlanInvalid(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not (math.isfinite(self.optimizer.rate) and self.optimizer.rate > 0):
-            raise PlanInvalid(f"the learning rate must be above 0, not {self.optimizer.rate}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise PlanInvalid(f"clip_norm must be above 0, not {self.clip_norm}")
-        if self.patience is not None and self.patience < 1:
-            raise PlanInvalid(f"patience must be at least 1 epoch, not {self.patience}")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a training is; `stats` grows while it runs."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    stats: TrainingStats
-
-
-class Batches:
-    """Rows in a new order each epoch, in arrays that stay.
-
-    A single row left over at the end of an epoch is left out of it: it has no variance for batch-norm, and
-    another row is left out the next time.
-    """
-
-    def __init__(self, rows: Rows, *, batch: int, seed: int) -> None:
-        self._rows = rows
-        self.rng = np.random.default_rng(seed)
-        self.x = np.empty_like(rows.x)
-        self.targets = np.empty_like(rows.targets)
-        count = len(rows.x)
-        starts = range(0, count, batch)
-        self.views: tuple[tuple[Array, Array], ...] = tuple(
-            (self.x[start : start + batch], self.targets[start : start + batch])
-            for start in starts
-            if count - start > 1 or count == 1
-        )
-
-    def shuffle(self) -> None:
-        """Copy the rows in a new order."""
-        order = self.rng.permutation(len(self.x))
-        # mode "clip" writes into `out` directly; "raise" would go through a buffer
-        np.take(self._rows.x, order, axis=0, out=self.x, mode="clip")
-        np.take(self._rows.targets, order, axis=0, out=self.targets, mode="clip")
 
 
 class Trainer:
@@ -131,8 +51,12 @@ class Trainer:
         task: Task = "classification",
     ) -> None:
         self.network, self.loss, self.settings, self.task = network, loss, settings, task
-        self.train = self._prepared(*train, what="training")
-        self.validation = self._prepared(*validation, what="validation") if validation is not None else None
+        self.train = Rows.prepared(*train, network=network, loss=loss, what="training")
+        self.validation = (
+            None
+            if validation is None
+            else Rows.prepared(*validation, network=network, loss=loss, what="validation")
+        )
         self.batches = Batches(self.train, batch=settings.batch, seed=settings.seed)
         self.optimizer = settings.optimizer.bind(network.values, ops_for(network.dtype))
         self.steps = settings.epochs * len(self.batches.views)
@@ -227,7 +151,7 @@ class Trainer:
             ):
                 return
             if clip is not None:
-                _clip(grads, clip)
+                clip_to(grads, clip)
             if step % deep_every == 0:
                 recorder.deep(
                     bound,
@@ -284,20 +208,3 @@ class Trainer:
 
     def _progress(self) -> Progress:
         return Progress(self.epoch, self.settings.epochs, self.step, self.steps, self.stats)
-
-    def _prepared(self, x: Array, targets: Array, *, what: str) -> Rows:
-        network = self.network
-        if x.ndim != 2 or x.shape[1] != network.inputs or len(x) != len(targets) or not len(x):
-            raise PlanInvalid(
-                f"the {what} rows must be [n, {network.inputs}] with a target each and n at least 1, "
-                f"not {x.shape} with {len(targets)} targets"
-            )
-        prepared = self.loss.prepare(targets, network.outputs, dtype=network.dtype)
-        return Rows(np.ascontiguousarray(x, dtype=network.dtype), prepared)
-
-
-def _clip(grads: Array, longest: float) -> None:
-    """Shorten the gradient to `longest` in place, if it is longer."""
-    length = math.sqrt(float(np.vdot(grads, grads)))
-    if length > longest:
-        np.multiply(grads, grads.dtype.type(longest / length), out=grads)

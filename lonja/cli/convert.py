@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
@@ -57,7 +58,8 @@ def command(
     click.echo(f"{target}: {len(layers)} layers, {numbers:,} numbers")
     if members is not None and manifest is not None:
         draft = _write_draft(target, members, layers, bare=to != "onnx")
-        click.echo(f"{draft}: a draft for `lonja publish {target.name} --manifest {draft.name}`")
+        names = f"{quote(target.name)} --manifest {quote(draft.name)}"
+        click.echo(f"{draft}: a draft for `lonja publish {names} --offer price=0.01,days=30`")
 
 
 def _convert(model: Path, to: str, target: Path, members: dict[str, Any] | None) -> list[Layer]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +33,7 @@ _TINTS = {"healthy": "green", "warning": "yellow", "ill": "red"}
 @click.option("--out", type=_PATH, metavar="FOLDER", help="Where the files go [default: NAME-model].")
 @click.option("--hidden", metavar="N,N", help="Units of the hidden layers [default: 64,32].")
 @click.option("--activation", help="Of the hidden layers [default: relu].")
+@click.option("--loss", help="cross_entropy, binary_cross_entropy, mse or huber [default: from the target]")
 @click.option("--optimizer", help="sgd, adam, adamw or rmsprop [default: adam].")
 @click.option("--rate", type=float, help="Learning rate [default: the optimizer's].")
 @click.option("--epochs", type=int, help="[default: 100]")
@@ -61,7 +63,7 @@ def command(
       lonja train --data iris.csv --target species
       lonja train digits.toml --epochs 40 --out digits-model
       lonja train digits.toml --out digits-model --resume
-      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --devnet devnet.json
+      lonja publish iris-model/model.safetensors --manifest iris-model/metadata.json --offer price=0.1,days=9
     """
     from training.errors import TrainingError
 
@@ -97,7 +99,7 @@ def _config(path: Path | None, *, data: Path | None, target: str | None, **asked
     parts = {
         "data": {"file": None if data is None else str(data), "target": target, "task": asked["task"]},
         "network": {"hidden": _widths(asked["hidden"]), "activation": asked["activation"]},
-        "training": {name: asked[name] for name in ("optimizer", "rate", "epochs", "seed")},
+        "training": {name: asked[name] for name in ("loss", "optimizer", "rate", "epochs", "seed")},
     }
     for part, given in parts.items():
         members.setdefault(part, {}).update(
@@ -158,9 +160,10 @@ def _show(run: Run, outcome: Outcome) -> None:
     click.echo(f"report   {outcome.page}")
     if outcome.exported is not None:
         click.echo(f"model    {outcome.exported.safetensors}, weights.bin, {outcome.exported.onnx.name}")
-        click.echo(
-            f"publish  lonja publish {outcome.exported.safetensors} --manifest {outcome.exported.manifest}"
+        model, manifest = (
+            quote(str(path)) for path in (outcome.exported.safetensors, outcome.exported.manifest)
         )
+        click.echo(f"publish  lonja publish {model} --manifest {manifest} --offer price=0.01,days=30")
 
 
 def _show_findings(verdict: Verdict) -> None:

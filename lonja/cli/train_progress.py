@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from training.trainer import Progress
+    from training.stats import Progress
 
 _LINES: Final = 10
 

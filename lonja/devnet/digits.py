@@ -28,7 +28,8 @@ from training.onnx_export import onnx_bytes
 from training.optimizers import Adam
 from training.profile import profile
 from training.schedules import Schedule
-from training.trainer import Settings, Trainer
+from training.settings import Settings
+from training.trainer import Trainer
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Pixels: TypeAlias = npt.NDArray[np.uint8]

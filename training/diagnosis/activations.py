@@ -9,11 +9,13 @@ from typing import Final
 from training.diagnosis.finding import Finding
 from training.stats import LayerStats, TrainingStats
 
-DEAD_WARNING: Final = 0.20
-DEAD_ILL: Final = 0.40
+DEAD_WARNING: Final = 0.40
+DEAD_ILL: Final = 0.60
 DEAD_SOURCE: Final = (
-    "CS231n notes, Neural Networks Part 1 (as much as 40 % dead at too high a rate); half of it warns"
+    "CS231n notes, Neural Networks Part 1 (as much as 40 % dead at too high a rate); most of a layer is ill"
 )
+DEAD_AT_FIRST: Final = 0.20
+"""From here on what is dead at the end is taken to have been so from the start."""
 SATURATED_WARNING: Final = 0.50
 SATURATED_ILL: Final = 0.80
 SATURATED_SOURCE: Final = (
@@ -47,7 +49,7 @@ def dying_relu(stats: TrainingStats) -> Iterator[Finding]:
 
 
 def _cure(layer: LayerStats) -> str:
-    if layer.alive and layer.alive[0] < 1 - DEAD_WARNING:
+    if layer.alive and layer.alive[0] < 1 - DEAD_AT_FIRST:
         return (
             "they were dead from the start: scale the inputs to mean 0 and deviation 1, begin with He "
             "weights "

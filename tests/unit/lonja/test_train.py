@@ -40,7 +40,8 @@ def test_a_table_and_a_target_are_enough(flowers: Path, monkeypatch: Any, capsys
     assert run(monkeypatch, "--data", "flowers.csv", "--target", "kind", "--rate", "0.01") == 0
     told = capsys.readouterr()
     assert "healthy, nothing found" in told.out
-    assert "lonja publish flowers-model/model.safetensors --manifest flowers-model/metadata.json" in told.out
+    files = "flowers-model/model.safetensors --manifest flowers-model/metadata.json"
+    assert f"lonja publish {files} --offer price=0.01,days=30" in told.out
     assert told.err.count("epoch ") >= 3
     assert (flowers.parent / "flowers-model/report.html").exists()
 

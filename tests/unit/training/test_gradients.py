@@ -96,6 +96,7 @@ def test_batch_norm_first_and_last() -> None:
         (CrossEntropy(), classes()),
         (CrossEntropy(weights=(0.5, 2.0, 1.0, 0.1)), classes()),
         (BinaryCrossEntropy(), np.array([[0, 1, 1, 0]] * ROWS)),
+        (BinaryCrossEntropy(weights=(0.3, 4.0)), np.array([[0, 1, 0.4, 0]] * ROWS)),
         (MeanSquaredError(), numbers()),
         (Huber(), numbers()),
         (Huber(delta=0.1), numbers()),

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bare_models.network import Network as BareNetwork
+from bare_models.reader import read as read_bare
+from cython_ops import softmax
 from node.models.manifest import parse_draft
 from tests.unit.training.worlds import blobs, waves
 from training.config import convert, layers, loss, read, settings
@@ -86,6 +89,48 @@ def test_the_report_as_data_counts_the_confusion(tmp_path: Path) -> None:
     assert counts.sum() == told["stats"]["final"]["validation_rows"]
     right = counts.trace() / counts.sum()
     assert right == pytest.approx(told["stats"]["final"]["validation_score"])
+
+
+def two(folder: Path) -> Path:
+    """Two kinds, one of them rare."""
+    rng = np.random.default_rng(0)
+    kinds = (rng.random(600) < 0.3).astype(int)
+    x = np.column_stack([rng.normal(2 * kinds, 1), rng.normal(size=600), 1000 + rng.normal(size=600)])
+    np.savez(folder / "two.npz", x=x, kind=np.array(["good", "bad"])[kinds])
+    return folder / "two.npz"
+
+
+@pytest.mark.parametrize("balanced", ["none", "balanced"])
+def test_two_classes_by_one_output_are_reported_and_served_as_two(tmp_path: Path, balanced: str) -> None:
+    path = two(tmp_path)
+    members = {
+        "data": {"file": str(path), "target": "kind"},
+        "training": {"loss": "binary_cross_entropy", "class_weight": balanced},
+    }
+    run = Run(convert(members, name="test"), tmp_path / "out")
+    outcome = run.train()
+    assert run.network.outputs == 1
+    assert outcome.verdict.health == "healthy", outcome.verdict
+    told = msgspec.json.decode((tmp_path / "out/report.json").read_bytes())
+    counts = np.array(told["confusion"]["counts"])
+    assert told["confusion"]["classes"] == ["bad", "good"]
+    recalls = counts.diagonal() / counts.sum(axis=1)
+    np.testing.assert_allclose(told["stats"]["final"]["recalls"], recalls)
+    assert min(recalls) > 0.6
+    assert outcome.exported is not None
+    model = parse_draft(outcome.exported.manifest.read_bytes()).model
+    assert (model.labels, model.output.activation) == (["bad", "good"], "softmax")  # type: ignore[union-attr]
+    assert model.layers is not None
+    x = run.split.validation[0]  # type: ignore[index]
+    wanted = 1 / (1 + np.exp(-run.network.predict(x)[:, 0].astype(np.float64)))
+    for file, container in ((outcome.exported.safetensors, "safetensors"), (outcome.exported.raw, "raw")):
+        numbers = read_bare(file, model.layers, container=container, sha256=None, max_bytes=2**20)  # type: ignore[arg-type]
+        served = softmax(BareNetwork(model.layers, numbers.tensors)(x))
+        np.testing.assert_allclose(served[:, 1], wanted, atol=1e-6)
+    ort = pytest.importorskip("onnxruntime")
+    rows = run.table.x[run.split.validation_rows].astype(np.float32)
+    (logits,) = ort.InferenceSession(outcome.exported.onnx).run(["logits"], {"input": rows})
+    np.testing.assert_allclose(softmax(logits)[:, 1], wanted, atol=1e-4)
 
 
 def test_a_regression_reports_residuals_in_its_own_units(tmp_path: Path) -> None:
@@ -171,6 +216,8 @@ def test_a_wrong_member_is_named(members: dict[str, Any], words: str) -> None:
     ("training", "regression", "words"),
     [
         ({"loss": "mse"}, False, "loss 'mse' is for numbers"),
+        ({"loss": "binary_cross_entropy"}, False, "is for two classes; 'kind' has 3"),
+        ({"loss": "binary_cross_entropy"}, True, "binary_cross_entropy is for classes"),
         ({"loss": "cross_entropy"}, True, "cross_entropy is for classes"),
         ({"class_weight": "balanced"}, True, "class_weight is for classes"),
         ({"momentum": 0.5}, False, "momentum is for sgd; adam has its own"),

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from tests.unit.training.worlds import blobs, trained, trainer, waves
+from training.batches import Batches, Rows
 from training.errors import CheckpointInvalid, PlanInvalid
-from training.final import Rows
+from training.final import final_stats, score
 from training.layers import BatchNorm, Dense, Dropout
 from training.losses import BinaryCrossEntropy, CrossEntropy, Huber, MeanSquaredError
+from training.network import Network
 from training.ops import FLOAT64
 from training.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
 from training.schedules import SHAPES, Schedule
-from training.trainer import Batches, Progress, Settings
+from training.settings import Settings
+from training.stats import Progress
 
 LAYERS = [Dense(16, "relu"), BatchNorm(), Dropout(0.1), Dense(3)]
 
@@ -101,6 +104,10 @@ def test_two_classes_are_learned_by_one_output() -> None:
     final = made.fit().final
     assert final is not None
     assert final.score > 0.9
+    assert final.recalls is not None
+    classes = np.bincount(world.validation[1], minlength=2)
+    share = sum(r * n for r, n in zip(final.recalls, classes, strict=True) if r is not None) / classes.sum()
+    assert share == pytest.approx(final.validation_score)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -272,6 +279,41 @@ def test_targets_that_do_not_fit_the_loss_are_refused() -> None:
         BinaryCrossEntropy().prepare(np.array([2.0]), 1, dtype=kind)
     with pytest.raises(PlanInvalid, match="one column an output"):
         MeanSquaredError().prepare(np.zeros((4, 2)), 3, dtype=kind)
+
+
+def test_classes_stay_one_number_a_row_until_the_batch() -> None:
+    made = trainer(blobs(classes=3, rows=4000), [Dense(8, "relu"), Dense(1000)])
+    assert made.train.targets.shape == made.batches.targets.shape == (3000,)
+    assert all(np.shares_memory(targets, made.batches.targets) for _, targets in made.batches.views)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.02])
+def test_one_output_gives_what_two_give(share: float) -> None:
+    """Loss, constant answer's loss and score of (0, z) under softmax are those of z under sigmoid."""
+    rng = np.random.default_rng(0)
+    z, labels = rng.normal(0, 3, (500, 1)), (rng.random(500) < share).astype(np.int64)
+    both = np.column_stack([np.zeros(500), z])
+    for weights in (None, (0.5, 7.0)):
+        one, two = BinaryCrossEntropy(weights), CrossEntropy(weights)
+        targets = one.prepare(labels, 1, dtype=np.dtype(np.float64))
+        classes = two.prepare(labels, 2, dtype=np.dtype(np.float64))
+        assert one.value(z, targets, ops=FLOAT64) == pytest.approx(two.value(both, classes, ops=FLOAT64))
+        grads = [
+            loss.gradient(outputs, wanted, ops=FLOAT64, out=np.empty_like(outputs))
+            for loss, outputs, wanted in ((one, z, targets), (two, both, classes))
+        ]
+        np.testing.assert_allclose(grads[0][:, 0], grads[1][:, 1], rtol=1e-9)
+        nets = (Network(1, [Dense(1)], dtype=np.float64), Network(1, [Dense(2)], dtype=np.float64))
+        finals = [
+            final_stats(net, loss, Rows(z, wanted), None, task=task)
+            for net, loss, wanted, task in zip(
+                nets, (one, two), (targets, classes), ("binary", "classification"), strict=True
+            )
+        ]
+        assert finals[0] is not None
+        assert finals[1] is not None
+        assert finals[0].baseline_loss == pytest.approx(finals[1].baseline_loss)
+    assert score(z, targets, task="binary") == score(both, classes, task="classification")
 
 
 def test_weights_of_classes_make_the_rare_one_count() -> None:
