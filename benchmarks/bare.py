@@ -33,11 +33,12 @@ from bare_models.to_onnx import write_onnx
 from bare_models.writer import write_raw, write_safetensors
 from benchmarks import load
 from benchmarks.node import EXECUTE, INPUTS, ROOT, Sold, _plain_environment, _until_answers, pss, sold
+from benchmarks.peers import ENVIRONMENT
 from benchmarks.report import spread, table
 from lonja import AsyncClient
 from lonja.devnet.world import World, running_world
 
-PEERS = ROOT / ".peers" / "bin"
+PEERS = ENVIRONMENT / "bin"
 CONTENT = [round(0.0625 * i, 4) for i in range(INPUTS)]
 LAYERS: list[Layer] = [
     DenseLayer(inputs=INPUTS, outputs=64, activation="relu"),
