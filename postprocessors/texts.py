@@ -23,21 +23,19 @@ class ClassTexts:
     """
 
     def __init__(self, labels: Sequence[str] | None) -> None:
-        self._heads = [_class_head(label) for label in labels or ()]
+        self._heads = _Heads(enumerate(map(_class_head, labels or ())))
 
     def row(self, confidences: Sequence[float], ids: Sequence[int], floor: float | None) -> str | None:
         """The classes of one row at or above `floor`; None where a confidence is NaN or infinite."""
         if not all(map(isfinite, confidences)):
             return None
+        heads = self._heads
         parts = [
-            f'{self._head(i)}{value:.6g},"class_id":{i}}}'
+            f'{heads[i]}{value:.6g},"class_id":{i}}}'
             for value, i in zip(confidences, ids, strict=True)
             if floor is None or value >= floor
         ]
         return f"[{','.join(parts)}]"
-
-    def _head(self, class_id: int) -> str:
-        return self._heads[class_id] if class_id < len(self._heads) else _class_head(f"class_{class_id}")
 
 
 class TargetTexts:
@@ -63,6 +61,12 @@ class TargetTexts:
 def targets(given: Sequence[Target] | None, labels: Sequence[str] | None) -> list[Target]:
     """A regression's targets: the manifest's, or one a label, or one called `value`."""
     return list(given) if given else [Target(name) for name in labels or ["value"]]
+
+
+class _Heads(dict[int, str]):
+    def __missing__(self, class_id: int) -> str:
+        head = self[class_id] = _class_head(f"class_{class_id}")
+        return head
 
 
 def _class_head(label: str) -> str:

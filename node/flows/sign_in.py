@@ -30,6 +30,7 @@ MAX_READERS: Final = 256
 """Sign-ins that may wait for their turn."""
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+_SESSION: Final = CallerScheme.SESSION  # Python 3.11 takes a function call to find a member
 
 
 class SignInChallenge(msgspec.Struct, frozen=True):
@@ -159,7 +160,7 @@ class Authenticate:
 
     def session(self, token: str) -> Caller:
         """The caller behind a session token. Raises `AuthenticationRequired`, `SessionExpired`."""
-        return Caller(address=self._sessions.find(token).address, scheme=CallerScheme.SESSION)
+        return Caller(address=self._sessions.find(token).address, scheme=_SESSION)
 
     async def signature(self, header: str, *, method: str, path: str, body_hash: bytes) -> Caller:
         """The caller who signed this very request.

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from node.errors import Fault, HeadersTooLarge, Malformed, NodeError
@@ -20,6 +21,7 @@ from node.web.crowd import LATE_HEADERS_SECONDS, Crowd
 from node.web.express import Express, Passage
 from node.web.keys import EDGE, Limits
 from node.web.problems import ALWAYS, new_request_id, problem_response
+from node.web.repeats import Repeat, exact
 from node.web.unsent import Unsent
 
 _TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -32,7 +34,8 @@ class Connection(RequestHandler):
     client does not take its answers."""
 
     __slots__ = (
-        "_crowd", "_express", "_headers_timer", "_limits", "_passage", "_sleeper", "_unsent", "late",
+        "_between", "_crowd", "_express", "_headers_timer", "_limits", "_passage", "_repeat", "_sleeper",
+        "_unsent", "late",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +46,10 @@ class Connection(RequestHandler):
         self._passage: Passage | None = None
         self._sleeper: asyncio.Future[None] | None = None
         """What aiohttp's own loop waits for, while a passage is under way."""
+        self._between = True
+        """Whether the parser surely stands between two messages; it is not always found out."""
+        self._repeat: Repeat | None = None
+        """What the last request has, if it took the express lane and nothing has come since."""
         self._crowd, self._limits = crowd, limits
         self.late = False
         """Whether it came when the node had as many connections as it serves."""
@@ -81,14 +88,24 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         sleeper = self._waiter
+        between, repeat = self._between, self._repeat
+        self._between, self._repeat = False, None
         if sleeper is None or sleeper.done():
             super().data_received(data)
         else:
             self._waiter = None  # aiohttp's own loop sleeps on until it is known whether it is needed
-            super().data_received(data)
-            if self._messages and self._depart(sleeper):
-                self._disarm()
+            if repeat is not None and self._depart_again(repeat, data, sleeper):
+                self._between, self._repeat = True, repeat
                 return
+            super().data_received(data)
+            message = self._only_message()
+            if message is not None:
+                repeat = exact(data, message) if between else None
+                self._between = repeat is not None
+                if self._depart(message, sleeper):
+                    self._repeat = repeat
+                    self._disarm()
+                    return
             self._waiter = sleeper
             if self._messages:
                 sleeper.set_result(None)
@@ -104,37 +121,51 @@ class Connection(RequestHandler):
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
-    def _depart(self, sleeper: asyncio.Future[None]) -> bool:
-        """Try the express lane for the one request that has arrived; False where it goes the ordinary way."""
+    def _only_message(self) -> RawRequestMessage | None:
+        """The one request that has arrived, if it has in full and there is no other."""
+        if len(self._messages) != 1:
+            return None
         message, payload = self._messages[0]
-        if (
-            isinstance(message, _ErrInfo)
-            or not payload.is_eof()
-            or len(self._messages) > 1
-            or self._paused
-            or self._upgraded
-            or self.late
-            or not self._express.serves(message)
-        ):
+        return None if isinstance(message, _ErrInfo) or not payload.is_eof() else message
+
+    def _depart(self, message: RawRequestMessage, sleeper: asyncio.Future[None]) -> bool:
+        """Try the express lane for the only message; False where it goes the ordinary way."""
+        if self._paused or self._upgraded or self.late or not self._express.serves(message):
             return False
-        body = payload.read_nowait(-1)
-        peer = self.peername
-        remote = peer[0] if isinstance(peer, tuple) else None
-        passage = self._express.begin(message, body, remote=remote, reply=self._arrive)
+        body = self._messages[0][1].read_nowait(-1)
+        passage = self._begin(message, body)
         if passage is None:
             self._messages[0] = message, self._unread(body)
             return False
         self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
+        self._follow(passage, sleeper)
+        return True
+
+    def _depart_again(self, repeat: Repeat, data: bytes, sleeper: asyncio.Future[None]) -> bool:
+        """`_depart` for a request that need not be parsed."""
+        body = repeat.body(data)
+        if body is None or self._paused or self._close or self._force_close:
+            return False
+        passage = self._begin(repeat.message, body)
+        if passage is not None:
+            self._follow(passage, sleeper)
+        return passage is not None
+
+    def _begin(self, message: RawRequestMessage, body: bytes) -> Passage | None:
+        peer = self.peername
+        remote = peer[0] if isinstance(peer, tuple) else None
+        return self._express.begin(message, body, remote=remote, reply=self._arrive)
+
+    def _follow(self, passage: Passage, sleeper: asyncio.Future[None]) -> None:
         self._sleeper = sleeper
         if passage.answer is not None:
             self._arrive(*passage.answer)
-            return True
+            return
         # Hidden from aiohttp, so that it neither takes the connection for idle nor begins the next request.
         self._passage = passage
         self._request_in_progress = True
-        return True
 
     def _unread(self, body: bytes) -> StreamReader:
         payload = StreamReader(self, self._read_bufsize, loop=self._loop)

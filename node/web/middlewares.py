@@ -32,6 +32,7 @@ REQUEST_ID: Final = "X-Request-ID"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 CLIENT_GONE: Final = 499
 _SLOW_SECONDS: Final = 1.0
+_OK: Final = int(HTTPStatus.OK)  # compared once a request
 """An inference that takes longer is worth a line."""
 
 _log = logging.getLogger("node.web")
@@ -148,9 +149,7 @@ def record(
     """Count and log a request that is over."""
     ours.metrics.answered(route=route, method=method, status=status, seconds=seconds)
     # A line a request would cost as much as a fifth of all else that the node does for an inference.
-    usual = route in metrics.PROBES or (
-        route in metrics.BUSY and status == HTTPStatus.OK and seconds < _SLOW_SECONDS
-    )
+    usual = route in metrics.PROBES or (route in metrics.BUSY and status == _OK and seconds < _SLOW_SECONDS)
     level = logging.DEBUG if usual else logging.INFO
     if not _log.isEnabledFor(level):
         return
