@@ -19,6 +19,7 @@ from training.losses import BinaryCrossEntropy, CrossEntropy, Huber, MeanSquared
 from training.network import Network
 from training.ops import FLOAT64
 from training.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
+from training.recorder import layer_stats
 from training.schedules import SHAPES, Schedule
 from training.settings import Settings
 from training.stats import Progress
@@ -354,3 +355,22 @@ def test_sampled_numbers_are_what_they_say() -> None:
     assert layer.deep_update_ratio[0] == pytest.approx(moved, rel=1e-4)
     made.fit()
     assert layer.dead == 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dead_and_sparse_units_are_counted_over_all_rows(dtype: str) -> None:
+    count = 3000  # several parts
+    x = (np.arange(count) / count)[:, None]
+    network = Network(1, [Dense(4, "relu"), Dense(2)], seed=0, dtype=dtype)
+    network.slots[0].values["weight"][...] = 1
+    # units that fire for no row, the last one only, the last 1 %, and all
+    network.slots[0].values["bias"][...] = [-1, -(count - 1.5) / count, -(count - 30.5) / count, 1]
+    loss = CrossEntropy()
+    targets = np.arange(count) % 2
+    judged = Rows.prepared(x, targets, network=network, loss=loss, what="training")
+    stats = layer_stats(network)
+    final = final_stats(network, loss, judged, None, task="classification", layers=stats)
+    assert final is not None
+    outputs = network.predict(x)
+    assert (final.score, final.rows) == (score(outputs, judged.targets, task="classification"), count)
+    assert (stats[0].dead, stats[0].sparse, stats[1].dead) == (1, 1, None)
