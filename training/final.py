@@ -99,11 +99,11 @@ def _outputs_and_firing(
         part = x[start : start + INFER_ROWS]
         bound = network.bound(len(part))
         outputs[start : start + len(part)] = bound.infer(part)
-        ones = np.ones(len(part), np.float32)
+        ones = np.ones(len(part), network.dtype)
         for layer, fired in firing:
             # a sum over rows by BLAS is the quickest, and exact: a part has fewer than 2^24 rows
-            active = (bound.bound[layer.index].output > 0).astype(np.float32)
-            np.add(fired, (ones @ active).astype(np.int64), out=fired)
+            output = bound.bound[layer.index].output  # not needed any more
+            np.add(fired, (ones @ np.greater(output, 0, out=output)).astype(np.int64), out=fired)
     return outputs, firing
 
 
