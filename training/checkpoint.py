@@ -107,7 +107,9 @@ def _read(path: Path) -> tuple[_Position, dict[str, Array]]:
         zipfile.BadZipFile,
         msgspec.MsgspecError,
     ) as error:
-        raise CheckpointInvalid(f"{path} is not a checkpoint, or a damaged one: {error}") from None
+        raise CheckpointInvalid(
+            f"{path} is not a checkpoint, or a damaged one ({error}): begin anew without resuming"
+        ) from None
     if position.version != VERSION:
         raise CheckpointInvalid(f"{path} is of version {position.version}; this is version {VERSION}")
     return position, arrays

@@ -137,7 +137,7 @@ class Trainer:
         deep_every = recorder.deep_every
         short = len(self.batches.views) < every  # an epoch has at least one sample
         share, rate, steps = settings.schedule.share, settings.optimizer.rate, self.steps
-        spare = np.empty((settings.batch, network.outputs), network.dtype)
+        spare = np.empty((len(self.batches.views[0][0]), network.outputs), network.dtype)
         last_told = perf_counter()
         for number, (x, targets) in enumerate(self.batches.views):
             step = self.step

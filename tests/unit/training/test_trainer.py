@@ -359,6 +359,10 @@ def test_sampled_numbers_are_what_they_say() -> None:
     assert layer.dead == 4
 
 
+def test_a_batch_larger_than_all_rows_takes_no_memory_for_the_others() -> None:
+    assert trained(blobs(), LAYERS, epochs=2, batch=10**12).steps == [0, 1]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_dead_and_sparse_units_are_counted_over_all_rows(dtype: str) -> None:
     count = 3000  # several parts
