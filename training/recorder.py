@@ -1,4 +1,4 @@
-"""Fills `TrainingStats` while a network trains, for about 2 % of its time.
+"""Fills `TrainingStats` while a network trains, for less than 3 % of its time.
 
 A light sample (every `every` steps) takes loss and gradient norms, every fourth the alive units: reductions
 over arrays that are in the cache. A deep one (every 20th, in a short training oftener: about ten in all)
