@@ -115,6 +115,7 @@ def _members(text: bytes) -> dict[str, Any]:
         raise BareInvalid(f"the header is nested deeper than {MAX_DEPTH} levels")
     try:
         members = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        json.dumps(members, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         what = str(error) if isinstance(error, BareInvalid) else f"it is not JSON ({type(error).__name__})"
         raise BareInvalid(f"the header cannot be read: {what}") from None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -24,6 +25,7 @@ from bare_models.layers import (
     DenseLayer,
     DropoutLayer,
     Layer,
+    Layers,
     check,
 )
 
@@ -69,10 +71,10 @@ def read_onnx(path: Path) -> Converted:
     except Exception as error:  # protobuf's and onnx's errors share no base
         raise BareInvalid(f"the file is not an ONNX model: {type(error).__name__}") from None
     graph = model.graph
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = {tensor.name: _array(tensor, numpy_helper.to_array) for tensor in graph.initializer}
     nodes = []
     for node in graph.node:
-        if node.op_type == "Constant" and not node.domain:
+        if node.op_type == "Constant" and not node.domain and node.output:
             constants[node.output[0]] = _constant(node, numpy_helper.to_array)
         else:
             nodes.append(node)
@@ -85,7 +87,7 @@ def read_onnx(path: Path) -> Converted:
     for number, node in enumerate(nodes):
         reader.take(_Node.of(node, number))
     reader.finish(graph.output[0].name)
-    layers = reader.layers()
+    layers = _checked(reader.layers())
     row = _row(inputs[0])
     inputs_wanted = check(layers).inputs
     if row is not None and int(np.prod(row)) != inputs_wanted:
@@ -109,13 +111,16 @@ class _Node:
     def of(cls, node: Any, number: int) -> _Node:
         from onnx import helper
 
-        kind = node.op_type if node.domain in {"", "ai.onnx"} else f"{node.domain}.{node.op_type}"
+        kind = str(node.op_type)  # what is not UTF-8 comes as bytes
+        if node.domain not in {"", "ai.onnx"}:
+            kind = f"{node.domain}.{kind}"
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        name = node.name or f"node {number}"
-        return cls(kind, name, tuple(node.input), tuple(node.output), attributes)
+        name = node.name[:100] or f"node {number}"
+        return cls(kind[:100], name, tuple(node.input), tuple(node.output), attributes)
 
     def refuse(self, why: str) -> BareInvalid:
-        return BareInvalid(f"{self.kind} ({self.name!r}): {why}")
+        kind = self.kind if self.kind.isprintable() else repr(self.kind)
+        return BareInvalid(f"{kind} ({self.name!r}): {why}")
 
 
 @dataclass(slots=True)
@@ -145,6 +150,15 @@ class _Reader:
     _gelu: _Gelu | None = None
 
     def take(self, node: _Node) -> None:
+        """Follow one node. Raises `BareInvalid` naming it."""
+        try:
+            self._take(node)
+        except BareInvalid:
+            raise
+        except (IndexError, TypeError, ValueError):  # too few inputs or outputs, a text for a number
+            raise node.refuse("it has other inputs, outputs or attributes than ONNX gives it") from None
+
+    def _take(self, node: _Node) -> None:
         if self._gelu is not None or _Gelu.begins(node, self.at):
             self._take_gelu(node)
             return
@@ -161,7 +175,7 @@ class _Reader:
 
     def finish(self, output: str) -> None:
         if self._gelu is not None:
-            raise BareInvalid("the graph ends inside of what looks like a GELU")
+            raise self._gelu.refuse()
         if self.at != output:
             raise BareInvalid(f"the graph's output {output!r} is not what its last node gives")
 
@@ -242,6 +256,8 @@ class _Reader:
         if node.attributes.get("training_mode", 0) or node.inputs[0] != self.at:
             raise node.refuse("it must not be in training mode, and takes the rows first")
         scale, bias, mean, variance = (self._numbers(node, place, dimensions=1) for place in range(1, 5))
+        if not scale.size == bias.size == mean.size == variance.size:
+            raise node.refuse("its four constants are not of one size")
         self.parts.append(_Norm((scale, bias, mean, variance), float(node.attributes.get("epsilon", 1e-5))))
 
     def _activation(self, node: _Node) -> None:
@@ -303,6 +319,7 @@ class _Gelu:
     scaled: dict[str, float] = field(default_factory=dict)
     erf: dict[str, tuple[float, float]] = field(default_factory=dict)
     """name -> (a, b) for a * erf(x / sqrt 2) + b."""
+    first: _Node | None = None
 
     @staticmethod
     def begins(node: _Node, at: str) -> bool:
@@ -311,6 +328,7 @@ class _Gelu:
     def take(self, node: _Node) -> str | None:
         """Follow one node; returns the name of the GELU's value once it is complete."""
         self.scaled.setdefault(self.start, 1.0)
+        self.first = self.first or node
         written = node.outputs[0]
         values = [self._scalar(name) for name in node.inputs]
         constant = next((value for value in values if value is not None), None)
@@ -319,7 +337,7 @@ class _Gelu:
             self.erf[written] = (1.0, 0.0)
         elif node.kind in {"Mul", "Div"} and constant and other in (self.scaled | self.erf):
             if node.kind == "Div" and values[0] is not None:
-                raise self._refuse(node)
+                raise self.refuse()
             factor = constant if node.kind == "Mul" else 1 / constant
             if other in self.scaled:
                 self.scaled[written] = self.scaled[other] * factor
@@ -332,7 +350,7 @@ class _Gelu:
         elif node.kind == "Mul" and constant is None:
             return self._product(node)
         else:
-            raise self._refuse(node)
+            raise self.refuse()
         return None
 
     def _product(self, node: _Node) -> str:
@@ -340,18 +358,29 @@ class _Gelu:
         if one in self.erf:
             one, two = two, one
         if one not in self.scaled or two not in self.erf:
-            raise self._refuse(node)
+            raise self.refuse()
         factor, (a, b) = self.scaled[one], self.erf[two]
         if abs(factor * a - 0.5) > 1e-6 or abs(factor * b - 0.5) > 1e-6:
-            raise self._refuse(node)
+            raise self.refuse()
         return node.outputs[0]
 
     def _scalar(self, name: str) -> float | None:
         values = self.constants.get(name)
         return float(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
 
-    def _refuse(self, node: _Node) -> BareInvalid:
-        return node.refuse("Mul, Div and Erf are known only as the parts of a GELU, which these are not")
+    def refuse(self) -> BareInvalid:
+        """Names the node that a GELU would have begun with."""
+        if self.first is None:
+            raise RuntimeError("nothing was taken")
+        return self.first.refuse("Mul, Div and Erf are known only as the parts of a GELU, which this is not")
+
+
+def _checked(layers: list[Layer]) -> list[Layer]:
+    """The layers, if a manifest can hold them: not with a negative slope, say, or without outputs."""
+    try:
+        return msgspec.convert(msgspec.to_builtins(layers), Layers)
+    except msgspec.ValidationError as error:
+        raise BareInvalid(f"layers of a bare model cannot be like the graph's: {error}") from None
 
 
 def _layer(part: _Part) -> Layer:
@@ -366,10 +395,19 @@ def _layer(part: _Part) -> Layer:
     return part
 
 
+def _array(tensor: Any, to_array: Callable[[Any], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    try:
+        return to_array(tensor)
+    except Exception as error:  # an unknown type, or bytes that do not fill its shape
+        raise BareInvalid(
+            f"the constant {tensor.name[:100]!r} cannot be read: {type(error).__name__}"
+        ) from None
+
+
 def _constant(node: Any, to_array: Callable[[Any], npt.NDArray[Any]]) -> npt.NDArray[Any]:
     for attribute in node.attribute:
         if attribute.name == "value":
-            return to_array(attribute.t)
+            return _array(attribute.t, to_array)
         if attribute.name == "value_float":
             return np.array(attribute.f, np.float32)
         if attribute.name == "value_floats":
@@ -380,5 +418,12 @@ def _constant(node: Any, to_array: Callable[[Any], npt.NDArray[Any]]) -> npt.NDA
 
 
 def _row(value: Any) -> tuple[int, ...] | None:
-    sizes = [size.dim_value for size in value.type.tensor_type.shape.dim][1:]
+    from onnx import TensorProto
+
+    kind = value.type.tensor_type
+    if kind.elem_type != TensorProto.FLOAT:
+        raise BareInvalid(f"the input {value.name[:100]!r} is not of the type float32")
+    sizes = [size.dim_value for size in kind.shape.dim][1:]
+    if len(sizes) > 1 and not all(size > 0 for size in sizes):
+        raise BareInvalid(f"the input {value.name[:100]!r} leaves open more than its number of rows")
     return tuple(sizes) if sizes and all(size > 0 for size in sizes) else None

@@ -8,21 +8,18 @@ between two activations, stays a step of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from bare_models.folding import ActivatePart, AffinePart, DensePart, Part, folded, parts, rounded
 from bare_models.layers import (
     Activation,
-    ActivationLayer,
     BareInvalid,
-    BatchNormLayer,
     DenseLayer,
     Layer,
     check,
-    prefix,
 )
 from cython_ops import DenseNetwork, activate
 
@@ -31,29 +28,6 @@ Step: TypeAlias = Callable[[Floats], Floats]
 FINITE_PIECE: Final = 2**18
 THREADED_PRODUCTS: Final = 2**24
 """Multiplications from which on threads are worth their start (some 50 us each): a run of 0.2 ms alone."""
-
-
-@dataclass(slots=True)
-class _Dense:
-    weight: Floats
-    bias: Floats | None
-    activation: Activation = "identity"
-    alpha: float = 0.01
-
-
-@dataclass(slots=True)
-class _Affine:
-    scale: npt.NDArray[np.float64]
-    shift: npt.NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class _Activate:
-    activation: Activation
-    alpha: float
-
-
-_Part: TypeAlias = _Dense | _Affine | _Activate
 
 
 class Network:
@@ -67,7 +41,7 @@ class Network:
     Raises
     ------
     BareInvalid
-        The numbers hold NaN or infinities and `allow_nan` is False, or a variance is negative.
+        The numbers hold NaN or infinities, or fold to some, and `allow_nan` is False; a variance is negative.
     """
 
     def __init__(
@@ -85,7 +59,10 @@ class Network:
         )
         if not allow_nan:
             _check_finite(numbers)
-        self._steps = _steps(_folded(_parts(layers, numbers)), threads)
+        steps = folded(parts(layers, numbers))
+        if not allow_nan:
+            _check_folded(steps)
+        self._steps = _steps(steps, threads)
         self._only = self._steps[0] if len(self._steps) == 1 else None
 
     def __call__(self, rows: Floats) -> Floats:
@@ -97,85 +74,20 @@ class Network:
         return rows
 
 
-def _parts(layers: Sequence[Layer], numbers: Mapping[str, memoryview[float] | Floats]) -> list[_Part]:
-    parts: list[_Part] = []
-    for index, layer in enumerate(layers):
-        if isinstance(layer, DenseLayer):
-            start = prefix(index, layer)
-            weight = np.asarray(numbers[f"{start}.weight"], np.float32).reshape(layer.outputs, layer.inputs)
-            bias = np.asarray(numbers[f"{start}.bias"], np.float32) if layer.bias else None
-            parts.append(_Dense(weight, bias, layer.activation, layer.alpha))
-        elif isinstance(layer, ActivationLayer):
-            parts.append(_Activate(layer.activation, layer.alpha))
-        elif isinstance(layer, BatchNormLayer):
-            parts.append(_affine(index, layer, numbers))
-    return parts
-
-
-def _affine(index: int, layer: BatchNormLayer, numbers: Mapping[str, memoryview[float] | Floats]) -> _Affine:
-    start = prefix(index, layer)
-    weight, bias, mean, variance = (
-        np.asarray(numbers[f"{start}.{part}"], np.float64)
-        for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    if (variance < 0).any():
-        raise BareInvalid(f"the tensor '{start}.running_var' has negative values")
-    scale = weight / np.sqrt(variance + layer.epsilon)
-    return _Affine(scale, bias - mean * scale)
-
-
-def _folded(parts: Sequence[_Part]) -> list[_Part]:
-    done: list[_Part] = []
-    for part in parts:
-        last = done[-1] if done else None
-        if isinstance(part, _Affine) and isinstance(last, _Dense) and last.activation == "identity":
-            done[-1] = _scaled_outputs(last, part)
-        elif isinstance(part, _Dense) and isinstance(last, _Affine):
-            done[-1] = _scaled_inputs(last, part)
-        elif (
-            isinstance(part, _Activate)
-            and part.activation != "softmax"  # fused only where it is last: see `_steps`
-            and isinstance(last, _Dense)
-            and last.activation == "identity"
-        ):
-            done[-1] = _Dense(last.weight, last.bias, part.activation, part.alpha)
-        else:
-            done.append(part)
-    return done
-
-
-def _scaled_outputs(dense: _Dense, affine: _Affine) -> _Dense:
-    bias = 0.0 if dense.bias is None else dense.bias
-    return _Dense(
-        (dense.weight * affine.scale[:, None]).astype(np.float32),
-        (bias * affine.scale + affine.shift).astype(np.float32),
-    )
-
-
-def _scaled_inputs(affine: _Affine, dense: _Dense) -> _Dense:
-    bias = 0.0 if dense.bias is None else dense.bias
-    return _Dense(
-        (dense.weight * affine.scale).astype(np.float32),
-        (dense.weight.astype(np.float64) @ affine.shift + bias).astype(np.float32),
-        dense.activation,
-        dense.alpha,
-    )
-
-
-def _steps(parts: Sequence[_Part], threads: int) -> list[Step]:
+def _steps(done: Sequence[Part], threads: int) -> list[Step]:
     steps: list[Step] = []
     chain: list[tuple[Floats, Floats | None, Activation, float]] = []
-    for part in parts:
-        if isinstance(part, _Dense):
+    for part in done:
+        if isinstance(part, DensePart):
             chain.append((part.weight, part.bias, part.activation, part.alpha))
             if part.activation != "softmax":
                 continue
         if chain:
             steps.append(_chain(chain, threads))
             chain = []
-        if isinstance(part, _Activate):
+        if isinstance(part, ActivatePart):
             steps.append(_activation(part))
-        elif isinstance(part, _Affine):
+        elif isinstance(part, AffinePart):
             steps.append(_affine_step(part))
     if chain:
         steps.append(_chain(chain, threads))
@@ -194,12 +106,12 @@ def _chain(layers: list[tuple[Floats, Floats | None, Activation, float]], thread
     return run
 
 
-def _activation(part: _Activate) -> Step:
+def _activation(part: ActivatePart) -> Step:
     return lambda rows: activate(rows, activation=part.activation, alpha=part.alpha)
 
 
-def _affine_step(part: _Affine) -> Step:
-    scale, shift = part.scale.astype(np.float32), part.shift.astype(np.float32)
+def _affine_step(part: AffinePart) -> Step:
+    scale, shift = rounded(part.scale), rounded(part.shift)
 
     def apply(rows: Floats) -> Floats:
         result: Floats = rows * scale + shift
@@ -219,3 +131,17 @@ def _check_finite(numbers: Mapping[str, memoryview[float] | Floats]) -> None:
                     f"the tensor {name!r} holds {values[place]} at place {place}; a model that is meant to "
                     "have such numbers says so with `allow_nan` in its manifest"
                 )
+
+
+def _check_folded(steps: Sequence[Part]) -> None:
+    for part in steps:
+        if isinstance(part, DensePart):
+            kept = [part.weight] if part.bias is None else [part.weight, part.bias]
+        elif isinstance(part, AffinePart):
+            kept = [rounded(part.scale), rounded(part.shift)]
+        else:
+            continue
+        if not all(np.isfinite(values).all() for values in kept):
+            raise BareInvalid(
+                "a batch norm folds to numbers beyond float32: a variance is next to 0, or a weight too large"
+            )

@@ -184,7 +184,8 @@ def _match(tensors: Sequence[Stored], needed: Sequence[TensorNeed]) -> None:
             )
     extra = [tensor for tensor in have.values() if not _ignored(tensor)]
     if extra:
-        raise BareInvalid(f"the file has tensors that no layer uses: {', '.join(t.name for t in extra[:5])}")
+        names = ", ".join(repr(tensor.name[:100]) for tensor in extra[:5])
+        raise BareInvalid(f"the file has tensors that no layer uses: {names}")
     if sum(tensor.end - tensor.begin for tensor in have.values()) > MAX_EXTRA_BYTES:
         raise BareInvalid(f"the padding takes more than {MAX_EXTRA_BYTES} bytes")
 

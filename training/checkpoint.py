@@ -73,7 +73,7 @@ def restore(trainer: Trainer, path: Path) -> None:
     ours = _fingerprint(trainer)
     if changed := [name for name in ours if position.fingerprint.get(name) != ours[name]]:
         raise CheckpointInvalid(
-            f"{path} is a checkpoint of another training: its {' and '.join(changed)} differ. "
+            f"{path} is a checkpoint of another training; changed since: {', '.join(changed)}. "
             "Train with what it was made with, or begin anew without resuming"
         )
     for name, target in _arrays(trainer).items():
@@ -107,7 +107,9 @@ def _read(path: Path) -> tuple[_Position, dict[str, Array]]:
         zipfile.BadZipFile,
         msgspec.MsgspecError,
     ) as error:
-        raise CheckpointInvalid(f"{path} is not a checkpoint, or a damaged one: {error}") from None
+        raise CheckpointInvalid(
+            f"{path} is not a checkpoint, or a damaged one ({error}): begin anew without resuming"
+        ) from None
     if position.version != VERSION:
         raise CheckpointInvalid(f"{path} is of version {position.version}; this is version {VERSION}")
     return position, arrays
@@ -131,7 +133,8 @@ def _fingerprint(trainer: Trainer) -> dict[str, str]:
         "layers": [trainer.network.inputs, trainer.network.dtype.name, *map(repr, trainer.network.layers)],
         "loss": repr(trainer.loss),
         "optimizer": repr(settings.optimizer),
-        "schedule": [repr(settings.schedule), None if plain else settings.epochs],
+        "schedule": repr(settings.schedule),
+        "epochs (its schedule depends on them)": None if plain else settings.epochs,
         "batch": settings.batch,
         "settings": [settings.clip_norm, settings.min_delta, settings.stats_every, settings.seed],
     }

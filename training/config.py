@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from bare_models.layers import MAX_LAYERS
 from training.errors import PlanInvalid
 from training.initializers import Initializer
 from training.layers import Activate, AnyLayer, BatchNorm, Dense, Dropout
@@ -21,6 +22,8 @@ from training.settings import Settings
 from training.tables import Table, TaskName
 
 Count = Annotated[int, Meta(ge=1)]
+Width = Annotated[int, Meta(ge=1, le=2**24)]  # as a bare model's
+Widths = Annotated[list[Width], Meta(max_length=MAX_LAYERS - 1)]
 Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 HiddenActivation = Literal["identity", "relu", "leaky_relu", "gelu", "tanh", "sigmoid"]
@@ -39,7 +42,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class Net(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[network]`: hidden layers; the output layer follows from the target."""
 
-    hidden: list[Count] = msgspec.field(default_factory=lambda: [64, 32])
+    hidden: Widths = msgspec.field(default_factory=lambda: [64, 32])
     activation: HiddenActivation = "relu"
     initializer: Initializer | None = None
     batch_norm: bool = False

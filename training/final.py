@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,10 @@ _TINY: Final = 1e-12
 
 def evaluate(network: Network, loss: Loss, rows: Rows, *, task: Task) -> tuple[float, float]:
     """Loss and score over all rows, in use. The score is accuracy, or R² for regression."""
-    outputs = network.predict(rows.x)
+    return _judged(network.predict(rows.x), network, loss, rows, task=task)
+
+
+def _judged(outputs: Array, network: Network, loss: Loss, rows: Rows, *, task: Task) -> tuple[float, float]:
     value = loss.value(outputs, rows.targets, ops=ops_for(network.dtype))
     return value, score(outputs, rows.targets, task=task)
 
@@ -44,50 +48,63 @@ def truth(targets: Array, *, task: Task) -> Array:
 
 
 def final_stats(
-    network: Network, loss: Loss, train: Rows, validation: Rows | None, *, task: Task
+    network: Network,
+    loss: Loss,
+    train: Rows,
+    validation: Rows | None,
+    *,
+    task: Task,
+    layers: Sequence[LayerStats] = (),
 ) -> FinalStats | None:
-    """Evaluate the network that is kept; None where its answers are not finite."""
-    value, train_score = evaluate(network, loss, train, task=task)
+    """Evaluate the network that is kept; None where its answers are not finite.
+
+    Parameters
+    ----------
+    layers : whose `dead` and `sparse` are filled in, of ReLU layers, in the same pass over the training rows.
+    """
+    outputs, firing = _outputs_and_firing(network, layers, train.x)
+    value, train_score = _judged(outputs, network, loss, train, task=task)
     if not math.isfinite(value):
         return None
-    baseline = _baseline(loss, train.targets, network)
-    judged = validation or train
+    for layer, fired in firing:
+        layer.dead = int((fired == 0).sum())
+        layer.sparse = int(((fired > 0) & (fired < SPARSE * len(train.x))).sum())
+    judged, validated = train, None
+    if validation is not None:
+        judged, outputs = validation, network.predict(validation.x)
+        validated = _judged(outputs, network, loss, validation, task=task)
     recalls = None
     if task != "regression" and (task != "binary" or network.outputs == 1):
-        answers = said(network.predict(judged.x), task=task).reshape(-1)
+        answers = said(outputs, task=task).reshape(-1)
         recalls = _recalls(answers, truth(judged.targets, task=task).reshape(-1), max(network.outputs, 2))
-    if validation is None:
-        return FinalStats(
-            loss=value, score=train_score, baseline_loss=baseline, rows=len(train.x), recalls=recalls
-        )
-    validation_loss, validation_score = evaluate(network, loss, validation, task=task)
     return FinalStats(
         loss=value,
         score=train_score,
-        baseline_loss=baseline,
+        baseline_loss=_baseline(loss, train.targets, network),
         rows=len(train.x),
-        validation_loss=validation_loss,
-        validation_score=validation_score,
-        validation_rows=len(validation.x),
+        validation_loss=validated[0] if validated else None,
+        validation_score=validated[1] if validated else None,
+        validation_rows=len(validation.x) if validation is not None else 0,
         recalls=recalls,
     )
 
 
-def count_dead(network: Network, layers: list[LayerStats], x: Array) -> None:
-    """Fill in `dead` and `sparse` of each ReLU layer, from a pass over all rows."""
-    firing = {layer.index: np.zeros(layer.units, np.int64) for layer in layers if layer.activation == "relu"}
-    if not firing:
-        return
+def _outputs_and_firing(
+    network: Network, layers: Sequence[LayerStats], x: Array
+) -> tuple[Array, list[tuple[LayerStats, Array]]]:
+    """What the network answers, in use, and for how many rows each unit of the ReLU layers fired."""
+    firing = [(layer, np.zeros(layer.units, np.int64)) for layer in layers if layer.activation == "relu"]
+    outputs = np.empty((len(x), network.outputs), network.dtype)
     for start in range(0, len(x), INFER_ROWS):
-        part = np.ascontiguousarray(x[start : start + INFER_ROWS], dtype=network.dtype)
+        part = x[start : start + INFER_ROWS]
         bound = network.bound(len(part))
-        bound.infer(part)
-        for index, counts in firing.items():
-            np.add(counts, np.count_nonzero(bound.bound[index].output > 0, axis=0), out=counts)
-    for layer in layers:
-        if (counted := firing.get(layer.index)) is not None:
-            layer.dead = int((counted == 0).sum())
-            layer.sparse = int(((counted > 0) & (counted < SPARSE * len(x))).sum())
+        outputs[start : start + len(part)] = bound.infer(part)
+        ones = np.ones(len(part), network.dtype)
+        for layer, fired in firing:
+            # a sum over rows by BLAS is the quickest, and exact: a part has fewer than 2^24 rows
+            output = bound.bound[layer.index].output  # not needed any more
+            np.add(fired, (ones @ np.greater(output, 0, out=output)).astype(np.int64), out=fired)
+    return outputs, firing
 
 
 def _baseline(loss: Loss, targets: Array, network: Network) -> float:

@@ -118,7 +118,7 @@ def _npz(path: Path) -> Columns:
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array; np.savez writes several with names")
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: _member(path, file, name) for name in file.files}
     except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise DataInvalid(f"{path} cannot be read as NPZ: {error}") from None
     values = _named(path, (column for name, array in arrays.items() for column in _flat(path, name, array)))
@@ -127,6 +127,18 @@ def _npz(path: Path) -> Columns:
         few, many = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
         raise DataInvalid(f"{path}: {few!r} has {lengths[few]} rows, {many!r} has {lengths[many]}")
     return Columns(values, lambda row: f"{path} row {row}")
+
+
+def _member(path: Path, file: Any, name: str) -> Any:
+    try:
+        return file[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise DataInvalid(
+            f"{path}: the array {name!r} holds Python objects, which are not loaded: save numbers, or "
+            "texts as array.astype(str); a gap among them needs a value"
+        ) from None
 
 
 def _flat(path: Path, name: str, array: Any) -> list[tuple[str, Array]]:

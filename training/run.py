@@ -12,6 +12,7 @@ import numpy as np
 from training import config as configs
 from training.config import Config
 from training.diagnosis import Verdict, diagnose
+from training.errors import PlanInvalid
 from training.export import About, Exported, export, model_id_of
 from training.final import said
 from training.losses import BinaryCrossEntropy
@@ -60,7 +61,10 @@ class Run:
         loss = configs.loss(config, self.table, self.split.train[1])
         binary = isinstance(loss, BinaryCrossEntropy)
         layers = configs.layers(config, self.table)
-        self.network = Network(self.table.x.shape[1], layers, seed=asked.seed)
+        try:
+            self.network = Network(self.table.x.shape[1], layers, seed=asked.seed)
+        except MemoryError as error:
+            raise PlanInvalid(f"the network does not fit into memory, take smaller layers: {error}") from None
         self.trainer = Trainer(
             self.network,
             loss,

@@ -16,7 +16,7 @@ import numpy as np
 
 from training import checkpoint
 from training.batches import Batches, Rows
-from training.final import count_dead, evaluate, final_stats
+from training.final import evaluate, final_stats
 from training.losses import Loss
 from training.network import Network
 from training.ops import Array, ops_for
@@ -137,7 +137,7 @@ class Trainer:
         deep_every = recorder.deep_every
         short = len(self.batches.views) < every  # an epoch has at least one sample
         share, rate, steps = settings.schedule.share, settings.optimizer.rate, self.steps
-        spare = np.empty((settings.batch, network.outputs), network.dtype)
+        spare = np.empty((len(self.batches.views[0][0]), network.outputs), network.dtype)
         last_told = perf_counter()
         for number, (x, targets) in enumerate(self.batches.views):
             step = self.step
@@ -202,9 +202,9 @@ class Trainer:
             np.copyto(network.values, self.best[0])
             np.copyto(network.state, self.best[1])
             stats.restored_best = True
-        stats.final = final_stats(network, self.loss, self.train, self.validation, task=self.task)
-        if stats.final is not None:
-            count_dead(network, stats.layers, self.train.x)
+        stats.final = final_stats(
+            network, self.loss, self.train, self.validation, task=self.task, layers=stats.layers
+        )
 
     def _progress(self) -> Progress:
         return Progress(self.epoch, self.settings.epochs, self.step, self.steps, self.stats)

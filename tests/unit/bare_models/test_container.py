@@ -91,11 +91,15 @@ def test_a_plain_file_of_any_other_program_is_read(tmp_path: Path) -> None:
         pytest.param({"0.weight": [1, 2]}, DATA, "Expected `object`", id="no object"),
         pytest.param({"0.weight": entry(), "__metadata__": {"a": 1}}, DATA, "object of texts", id="metadata"),
         pytest.param(
-            {"0.weight": entry(), "extra": entry(16, 32)}, DATA * 2, "no layer uses: extra", id="other tensor"
+            {"0.weight": entry(), "extra": entry(16, 32)},
+            DATA * 2,
+            "no layer uses: 'extra'",
+            id="other tensor",
         ),
         pytest.param(b"[1, 2]", DATA, "does not begin with '{'", id="a list"),
         pytest.param(b'{"0.weight": ', DATA, "not JSON", id="broken JSON"),
         pytest.param(b'{"a": NaN}', DATA, "JSON has no NaN", id="NaN"),
+        pytest.param(b'{"a\\ud800": 1}', DATA, "not JSON", id="half a surrogate pair"),
         pytest.param(b'{"a\xff": 1}', DATA, "not JSON", id="not UTF-8"),
         pytest.param(b'{"a":' + b"[" * 100_000, DATA, "nested deeper than 8 levels", id="deep"),
         pytest.param(b'{"a":' + b"9" * 10_000 + b"}", DATA, "not JSON", id="long number"),

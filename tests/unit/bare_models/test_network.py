@@ -104,3 +104,21 @@ def test_a_negative_variance_is_refused() -> None:
 def test_layers_that_do_not_fit_are_refused_by_place(layers: list[Layer], says: str) -> None:
     with pytest.raises(BareInvalid, match=says):
         check(layers)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [D, BatchNormLayer(size=6)],
+        [BatchNormLayer(size=6), D],
+        [D, ActivationLayer(activation="relu"), BatchNormLayer(size=6)],
+    ],
+)
+def test_a_batch_norm_that_folds_beyond_float32_is_refused_unless_it_is_allowed(layers: list[Layer]) -> None:
+    given = numbers(layers)
+    norm = next(name for name in given if name.endswith("running_var"))[:2]
+    given[f"{norm}running_var"][...] = 0
+    given[f"{norm}weight"][...] = 3e38
+    with pytest.raises(BareInvalid, match="folds to numbers beyond float32"):
+        Network(layers, given)
+    Network(layers, given, allow_nan=True)

@@ -147,8 +147,42 @@ def test_a_picture_is_flattened(tmp_path: Path) -> None:
         pytest.param(
             [node("Gemm", ["x", "w"], ["g"]), node("Mul", ["g", "two"], ["y"])],
             {"w": W, "two": np.float32(2)},
-            "inside of what looks like a GELU",
+            r"Mul \('node 1'\): Mul, Div and Erf are known only as the parts of a GELU",
             id="Mul",
+        ),
+        pytest.param(
+            [node("Gemm", ["x", "w"], ["g"]), node("Mul", ["g", "two"], ["m"]), node("Relu", ["m"], ["y"])],
+            {"w": W, "two": np.float32(2)},
+            r"Mul \('node 1'\): Mul, Div and Erf are known only as the parts of a GELU",
+            id="Mul before another",
+        ),
+        pytest.param(
+            [node("Gemm", ["x", "w"], ["g"]), node("Add", ["g"], ["y"])],
+            {"w": W},
+            r"Add \('node 1'\): it has other inputs, outputs or attributes than ONNX gives it",
+            id="input left out",
+        ),
+        pytest.param(
+            [node("Gemm", ["x", "w"], [])], {"w": W}, r"Gemm \('node 0'\): it has other", id="no output"
+        ),
+        pytest.param(
+            [node("Gemm", ["x", "w"], ["y"], alpha="a")], {"w": W}, r"Gemm \('node 0'\): it has", id="text"
+        ),
+        pytest.param(
+            [node("Gemm", ["x", "w"], ["g"]), node("LeakyRelu", ["g"], ["y"], alpha=-1.0)],
+            {"w": W},
+            r"Expected `float` >= 0.0 - at `\$\[0\].alpha`",
+            id="negative slope",
+        ),
+        pytest.param([node("MatMul", ["x", "w"], ["y"])], {"w": W[:, :0]}, "`int` >= 1", id="no outputs"),
+        pytest.param(
+            [node("Gemm", ["x", "w"], ["g"]), node("BatchNormalization", ["g", *"bbbc"], ["y"])],
+            {"w": W, "b": B, "c": B[:2]},
+            "its four constants are not of one size",
+            id="sizes",
+        ),
+        pytest.param(
+            [node("Ge\x1b[31mmm", ["x", "w"], ["y"])], {"w": W}, r"'Ge\\x1b\[31mmm' \('node 0'\)", id="escape"
         ),
         pytest.param(
             [node("Gemm", ["x", "w"], ["g"]), node("Softmax", ["g"], ["y"], axis=0)],
@@ -185,3 +219,30 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"not a graph")
     with pytest.raises(BareInvalid, match="not an ONNX model"):
         read_onnx(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "says"),
+    [
+        (onnx.TensorProto.INT64, ["N", 6], "the input 'x' is not of the type float32"),
+        (onnx.TensorProto.FLOAT, ["N", "t", 6], "the input 'x' leaves open more than its number of rows"),
+    ],
+)
+def test_an_input_of_anything_but_rows_of_float32_is_refused(
+    tmp_path: Path, kind: int, shape: list[Any], says: str
+) -> None:
+    path = saved(tmp_path / "m.onnx", [node("MatMul", ["x", "w"], ["y"])], w=W)
+    model = onnx.load(path)
+    model.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("x", kind, shape))
+    onnx.save(model, path)
+    with pytest.raises(BareInvalid, match=says):
+        read_onnx(path)
+
+
+def test_a_constant_whose_bytes_do_not_fill_its_shape_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.onnx", [node("MatMul", ["x", "w"], ["y"])], w=W)
+    model = onnx.load(path)
+    model.graph.initializer[0].raw_data = b"abc"
+    onnx.save(model, path)
+    with pytest.raises(BareInvalid, match="the constant 'w' cannot be read"):
+        read_onnx(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,21 @@ def test_what_is_wrong_is_one_line(
     told = capsys.readouterr().err
     assert words in told
     assert told.count("\n") == 1
+
+
+def test_sigint_leaves_a_checkpoint_that_goes_on_to_the_same_bits(flowers: Path) -> None:
+    plan = '[data]\nfile = "flowers.csv"\ntarget = "kind"\n[network]\nbatch_norm = true\ndropout = 0.2\n'
+    Path("plan.toml").write_text(plan + '[training]\nepochs = 1000\npatience = 0\nschedule = "cosine"\n')
+    command = [sys.executable, "-m", "lonja", "train", "plan.toml", "--out"]
+    with subprocess.Popen([*command, "half"], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+    assert first.startswith("epoch 1 of 1000")
+    assert (process.returncode, "Traceback" in told) == (130, False), told
+    assert "the same command with --resume goes on" in told
+    assert [path.name for path in Path("half").iterdir() if path.suffix != ".part"] == ["checkpoint.npz"]
+    for arguments in (["half", "--resume"], ["whole"]):
+        subprocess.run([*command, *arguments], check=True, capture_output=True)
+    assert Path("half/weights.bin").read_bytes() == Path("whole/weights.bin").read_bytes()

@@ -205,11 +205,22 @@ def test_a_configuration_says_everything(tmp_path: Path) -> None:
             r"\$.network.activation",
         ),
         ({"data": {"file": "a", "target": "b"}, "training": {"rate": -1.0}}, r"\$.training.rate"),
+        ({"data": {"file": "a", "target": "b"}, "network": {"hidden": [2**31]}}, r"\$.network.hidden\[0\]"),
+        ({"data": {"file": "a", "target": "b"}, "network": {"hidden": [4] * 256}}, "length <= 255"),
     ],
 )
 def test_a_wrong_member_is_named(members: dict[str, Any], words: str) -> None:
     with pytest.raises(PlanInvalid, match=words):
         convert(members, name="plan.toml")
+
+
+def test_a_network_beyond_memory_is_refused(tmp_path: Path) -> None:
+    members = {
+        "data": {"file": str(table(tmp_path)), "target": "kind"},
+        "network": {"hidden": [2**24, 2**24]},
+    }
+    with pytest.raises(PlanInvalid, match="does not fit into memory, take smaller layers"):
+        Run(convert(members, name="test"), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

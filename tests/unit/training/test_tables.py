@@ -188,6 +188,7 @@ def test_npz_arrays_must_be_rows_of_one_length(tmp_path: Path) -> None:
         ({"x": np.arange(12) * 1j}, r"row 0, column 'x' is of the type complex128"),
         ({"x": np.arange(12).astype("M8[D]")}, r"row 0, column 'x' is of the type datetime64\[D\]"),
         ({"x": np.zeros(12, [("p", "f4")])}, r"row 0, column 'x' is of the type \[\('p', '<f4'\)\]"),
+        ({"x": np.array([1, None] * 6)}, r"the array 'x' holds Python objects, which are not loaded"),
         ({"x": np.array(["1", "b"] * 6)}, r"row 1, column 'x': 'b' is not a number"),
         ({"x": np.zeros((12, 2)), "x[0]": np.zeros(12)}, r"two columns are called 'x\[0\]'"),
         ({"x": np.zeros((12, 4097))}, "has 4097 columns to learn from; at most 4096 are taken"),

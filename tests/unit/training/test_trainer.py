@@ -19,6 +19,7 @@ from training.losses import BinaryCrossEntropy, CrossEntropy, Huber, MeanSquared
 from training.network import Network
 from training.ops import FLOAT64
 from training.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
+from training.recorder import layer_stats
 from training.schedules import SHAPES, Schedule
 from training.settings import Settings
 from training.stats import Progress
@@ -214,25 +215,27 @@ def test_a_crash_while_writing_leaves_the_checkpoint_before(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"optimizer": Adam(rate=0.5)}, "its optimizer differ"),
-        ({"batch": 16}, "its batch differ"),
-        ({"seed": 9}, "settings differ"),
-        ({"schedule": Schedule("linear")}, "its schedule differ"),
+        ({"optimizer": Adam(rate=0.5)}, r"changed since: optimizer\."),
+        ({"batch": 16}, r"changed since: batch\."),
+        ({"seed": 9}, r"changed since: settings\."),
+        ({"schedule": Schedule("cosine", warmup=0.1)}, r"changed since: schedule\."),
+        ({"epochs": 2}, r"changed since: epochs \(its schedule depends on them\)\."),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused(
     tmp_path: Path, changed: dict[str, Any], words: str
 ) -> None:
     path = tmp_path / "checkpoint.npz"
-    trainer(blobs(), LAYERS, checkpoint=path, epochs=1).fit()
+    asked = {"schedule": Schedule("cosine"), "epochs": 1}
+    trainer(blobs(), LAYERS, checkpoint=path, **asked).fit()
     with pytest.raises(CheckpointInvalid, match=words):
-        trainer(blobs(), LAYERS, **changed).resume(path)
+        trainer(blobs(), LAYERS, **{**asked, **changed}).resume(path)
 
 
 def test_a_checkpoint_of_other_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     trainer(blobs(0), LAYERS, checkpoint=path, epochs=1).fit()
-    with pytest.raises(CheckpointInvalid, match="its data differ"):
+    with pytest.raises(CheckpointInvalid, match=r"changed since: data\."):
         trainer(blobs(1), LAYERS).resume(path)
 
 
@@ -354,3 +357,26 @@ def test_sampled_numbers_are_what_they_say() -> None:
     assert layer.deep_update_ratio[0] == pytest.approx(moved, rel=1e-4)
     made.fit()
     assert layer.dead == 4
+
+
+def test_a_batch_larger_than_all_rows_takes_no_memory_for_the_others() -> None:
+    assert trained(blobs(), LAYERS, epochs=2, batch=10**12).steps == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dead_and_sparse_units_are_counted_over_all_rows(dtype: str) -> None:
+    count = 3000  # several parts
+    x = (np.arange(count) / count)[:, None]
+    network = Network(1, [Dense(4, "relu"), Dense(2)], seed=0, dtype=dtype)
+    network.slots[0].values["weight"][...] = 1
+    # units that fire for no row, the last one only, the last 1 %, and all
+    network.slots[0].values["bias"][...] = [-1, -(count - 1.5) / count, -(count - 30.5) / count, 1]
+    loss = CrossEntropy()
+    targets = np.arange(count) % 2
+    judged = Rows.prepared(x, targets, network=network, loss=loss, what="training")
+    stats = layer_stats(network)
+    final = final_stats(network, loss, judged, None, task="classification", layers=stats)
+    assert final is not None
+    outputs = network.predict(x)
+    assert (final.score, final.rows) == (score(outputs, judged.targets, task="classification"), count)
+    assert (stats[0].dead, stats[0].sparse, stats[1].dead) == (1, 1, None)
