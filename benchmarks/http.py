@@ -38,7 +38,8 @@ async def node_server() -> None:
     from node import logs
     from node.settings import Settings
     from node.web.keys import NodeState
-    from node.web.server import make_application, make_runner
+    from node.web.runner import make_runner
+    from node.web.server import make_application
     from tests.fakes.flows import FakeFlows
 
     nowhere = open(os.devnull, "w")  # noqa: ASYNC230, SIM115 - for the life of the process

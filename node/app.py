@@ -27,7 +27,8 @@ from node.runtime import linux
 from node.settings import Settings
 from node.web.crowd import LATE
 from node.web.keys import EDGE, NodeState
-from node.web.server import make_application, make_runner
+from node.web.runner import make_runner
+from node.web.server import make_application
 
 if TYPE_CHECKING:
     from node.parts import Resources

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from node.settings import Settings
 from node.web import formats
 from node.web.body import Budget
-from node.web.connection import make_runner
 from node.web.cors import CorsPolicy
 from node.web.handlers.health import Readiness
 from node.web.keys import EDGE, Edge, Limits, NodeState
@@ -19,8 +18,6 @@ from node.web.metrics import Metrics
 from node.web.middlewares import edge
 from node.web.peer import TrustedProxies
 from node.web.routes import add_routes
-
-__all__ = ["make_application", "make_runner"]
 
 
 def make_application(
@@ -31,7 +28,7 @@ def make_application(
     clock: Callable[[], float] = time.perf_counter,
     limits: Limits | None = None,
 ) -> web.Application:
-    """The application; `make_runner` runs it.
+    """The application; `runner.make_runner` runs it.
 
     Parameters
     ----------

@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from node.settings import Settings
 from node.web.keys import Limits, NodeState
-from node.web.server import make_application, make_runner
+from node.web.runner import make_runner
+from node.web.server import make_application
 from tests.fakes.flows import TOKEN, FakeFlows
 
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
