@@ -108,6 +108,15 @@ INLINE void vf_store_n(float *p, vf v, int64_t n)
 #endif
 }
 
+/* v as a register: gcc would else load it from memory again for each use */
+INLINE vf vf_held(vf v)
+{
+#if LONJA_X86
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
+
 /* a * b + c: one rounding where the target has FMA, two in the x86 base tier. */
 INLINE vf vf_fma(vf a, vf b, vf c)
 {
