@@ -1,9 +1,11 @@
 /* A call's threads share one lonja_team. They meet by its round counter, which a waiting thread watches for a short
  * while before it sleeps: on a virtual machine a wake-up takes longer than most layers. The members are detached;
  * all have done their part when lonja_team_run returns, the last to leave frees the team. */
+#define _GNU_SOURCE
 #include "team.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -71,6 +73,20 @@ static void *member_main(void *given)
     return NULL;
 }
 
+/* Members start on other processors than the caller's: Linux would at times leave one behind a caller that never
+ * sleeps, and both would take turns. */
+static void keep_off_caller(pthread_attr_t *members)
+{
+#ifdef __linux__
+    cpu_set_t others;
+    if (sched_getaffinity(0, sizeof others, &others)) return;
+    CPU_CLR(sched_getcpu(), &others);
+    if (CPU_COUNT(&others)) pthread_attr_setaffinity_np(members, sizeof others, &others);
+#else
+    (void)members;
+#endif
+}
+
 void lonja_team_run(int size, team_task task, void *context)
 {
     lonja_team *t = size > 1 ? calloc(1, sizeof *t) : NULL;
@@ -87,6 +103,7 @@ void lonja_team_run(int size, team_task task, void *context)
     pthread_attr_t detached; /* to join a thread would be to wait for its burial, some 15 us */
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    keep_off_caller(&detached);
     /* signals are for the interpreter's own thread */
     sigset_t all, before;
     sigfillset(&all);
