@@ -117,8 +117,8 @@ def print_table(table: str, *, only: str) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-2 if table == "threads" else -1 :])
     built = cython_ops.build_info()
     there = [f"{name} {module.__version__}" for name, of in PEERS.items() if (module := library(of))]
-    print(f"### {TABLES[table]}\n\nBest tier: {built['tier']}; bfloat16: {built['bfloat16']}.", end=" ")
-    print(f"Peers: {', '.join(there)}." if table != "threads" else "")
+    peers = f" Peers: {', '.join(there)}." if table != "threads" else ""
+    print(f"### {TABLES[table]}\n\nBest tier: {built['tier']}; bfloat16: {built['bfloat16']}.{peers}")
     header: list[str] = []
     for row in rows(table, only=only):
         if not header:
