@@ -3,7 +3,11 @@
  * The weights are used as they lie ([out, in], row-major). A tile is mb rows of x by as many rows of w as make
  * DOT_SUMS products; its accumulators, one vector each, are summed up together by vf_sum_each. All rows of x
  * pass over a group of weights before the next group is read, and inputs are taken in blocks, so that both
- * stay in the first-level cache.
+ * stay in the first-level cache. How large a group is, is the walk:
+ *   near  x leaves room in the first-level cache: 4 rows of w (a tile's) at a time
+ *   wide  x does not: DOT_SUMS rows of w at a time
+ *   far   no second-level cache holds the weights: as wide, in taller tiles, and the next rows are fetched ahead
+ * A long single row of x takes dot_rows instead of tiles, where vectors are wide enough to be bound by memory.
  */
 #ifndef LONJA_DOT_H
 #define LONJA_DOT_H
@@ -18,12 +22,15 @@
 #define DOT_SUMS 8
 #endif
 #define DOT_BLOCK 1024
+#define DOT_LONG 512 /* inputs from which on a row of w repays being read on its own */
+#define DOT_NEAR (8 * 1024) /* floats of x beside which a few rows of w stay in the first-level cache */
 #define DOT_FAR (256 * 1024) /* floats of weights that no second-level cache holds: fetched ahead */
 
 /* sum[m * rows + r] = x[m] . w[r] over k inputs; `ahead` floats after w[r] lies a row that is used soon */
 INLINE void dot_tile(const int mb, const int rows, const int far, const float *x, int64_t xs, const float *const *w,
                      int64_t k, int64_t ahead, vf *sum)
 {
+    const int held = mb > 1; /* for a single row of x, loads of w are better left to the products */
     vf a[DOT_SUMS];
     EACH_UNROLLED for (int i = 0; i < mb * rows; i++) a[i] = vf_zero();
     int64_t at = 0;
@@ -31,10 +38,12 @@ INLINE void dot_tile(const int mb, const int rows, const int far, const float *x
         vf v[8];
         EACH_UNROLLED for (int r = 0; r < rows; r++) {
             v[r] = vf_load(w[r] + at);
+            if (held) v[r] = vf_held(v[r]);
             if (far && at % 16 == 0) __builtin_prefetch(w[r] + ahead + at, 0, 3);
         }
         EACH_UNROLLED for (int m = 0; m < mb; m++) {
-            const vf u = vf_load(x + m * xs + at);
+            vf u = vf_load(x + m * xs + at);
+            if (held) u = vf_held(u);
             EACH_UNROLLED for (int r = 0; r < rows; r++) a[m * rows + r] = vf_fma(u, v[r], a[m * rows + r]);
         }
     }
@@ -46,6 +55,23 @@ INLINE void dot_tile(const int mb, const int rows, const int far, const float *x
         }
     }
     EACH_UNROLLED for (int i = 0; i < mb * rows; i++) sum[i] = a[i];
+}
+
+/* sum[r] = x . w[r], a single row of x: each row of w from end to end, as the first-level prefetcher likes it */
+INLINE void dot_rows(const int rows, int64_t valid, const float *x, const float *const *w, int64_t k, vf *sum)
+{
+    EACH_UNROLLED for (int r = 0; r < rows; r++) {
+        vf a[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
+        const float *p = w[r];
+        int64_t at = 0;
+        if (r >= valid) k = 0;
+        for (; at + 8 * VL <= k; at += 8 * VL)
+            EACH_UNROLLED for (int i = 0; i < 8; i++)
+                a[i % 4] = vf_fma(vf_load(x + at + i * VL), vf_load(p + at + i * VL), a[i % 4]);
+        for (; at + VL <= k; at += VL) a[0] = vf_fma(vf_load(x + at), vf_load(p + at), a[0]);
+        if (at < k) a[1] = vf_fma(vf_load_n(x + at, k - at, 0.0f), vf_load_n(p + at, k - at, 0.0f), a[1]);
+        sum[r] = (a[0] + a[1]) + (a[2] + a[3]);
+    }
 }
 
 INLINE void dot_put(float *to, const float *from, int first, const float *bias, int64_t n)
@@ -73,8 +99,11 @@ INLINE void dot_group(const int mb, const int far, const dense_layer *layer, int
                 const int64_t row = t + r < valid ? n + t + r : n1 - 1;
                 w[r] = layer->weight + row * layer->in + k0;
             }
-            if (t < valid) dot_tile(mb, rows, far, x + k0, xs, w, k, DOT_SUMS * layer->in, acc + t);
-            else EACH_UNROLLED for (int r = 0; r < rows; r++) acc[t + r] = vf_zero();
+            if (t >= valid)
+                EACH_UNROLLED for (int r = 0; r < rows; r++) acc[t + r] = vf_zero();
+            else if (mb == 1 && !far && DOT_SUMS == 16 && k >= DOT_LONG)
+                dot_rows(rows, valid - t, x + k0, w, k, acc + t);
+            else dot_tile(mb, rows, far && mb > 1, x + k0, xs, w, k, (mb == 8 ? 4 : DOT_SUMS) * layer->in, acc + t);
         }
         EACH_UNROLLED for (int i = 0; i < DOT_SUMS; i += VL) vf_store(sum + i, vf_sum_each(acc + i));
         const float *bias = layer->bias ? layer->bias + n : NULL;
@@ -85,28 +114,52 @@ INLINE void dot_group(const int mb, const int far, const dense_layer *layer, int
     }
 }
 
+/* m rows of x by outputs [n0, n1), `step` of them after the other, over inputs [k0, k0 + k) */
+INLINE void dot_block(const int step, const int far, const dense_layer *layer, int64_t n0, int64_t n1, const float *x,
+                      int64_t xs, int64_t m, int64_t k0, int64_t k, float *y, int64_t ys)
+{
+    for (int64_t n = n0; n < n1; n += step) {
+        const int64_t stop = n + step < n1 ? n + step : n1;
+        int64_t r = 0;
+        if (far && m >= 8 && DOT_SUMS == 16) {
+            dot_group(8, 1, layer, n, stop, x, xs, k0, k, y, ys);
+            r = 8;
+        } else if (far && m >= 4) {
+            dot_group(4, 1, layer, n, stop, x, xs, k0, k, y, ys);
+            r = 4;
+        }
+        for (; r + 4 <= m; r += 4) dot_group(4, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
+        for (; r + 2 <= m; r += 2) dot_group(2, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
+        if (r < m) dot_group(1, far, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
+    }
+}
+typedef void dot_blocks(const dense_layer *, int64_t, int64_t, const float *, int64_t, int64_t, int64_t, int64_t,
+                        float *, int64_t);
+/* Functions of their own: inlined into one, they would take each other's registers. */
+#define DOT_BLOCKS(name, step, far) \
+    static __attribute__((noinline)) void name(const dense_layer *layer, int64_t n0, int64_t n1, const float *x, \
+                                               int64_t xs, int64_t m, int64_t k0, int64_t k, float *y, int64_t ys) \
+    { \
+        dot_block(step, far, layer, n0, n1, x, xs, m, k0, k, y, ys); \
+    }
+DOT_BLOCKS(dot_near, DOT_SUMS / 4, 0)
+DOT_BLOCKS(dot_wide, DOT_SUMS, 0)
+DOT_BLOCKS(dot_far, DOT_SUMS, 1)
+
 /* One layer's outputs [n0, n1) for m rows; activation included, softmax not (it needs whole rows). */
 static void dot_layer(const dense_layer *layer, int64_t n0, int64_t n1, const float *x, int64_t xs, int64_t m,
                       float *y, int64_t ys)
 {
-    const int far = layer->in * layer->out > DOT_FAR;
     const int64_t block = m == 1 ? layer->in : DOT_BLOCK;
     if (layer->in == 0)
         for (int64_t r = 0; r < m; r++)
             for (int64_t n = n0; n < n1; n++) y[r * ys + n] = layer->bias ? layer->bias[n] : 0.0f;
     for (int64_t k0 = 0; k0 < layer->in; k0 += block) {
         const int64_t k = layer->in - k0 < block ? layer->in - k0 : block;
-        for (int64_t n = n0; n < n1; n += DOT_SUMS) {
-            const int64_t stop = n + DOT_SUMS < n1 ? n + DOT_SUMS : n1;
-            int64_t r = 0;
-            if (far && m >= 4) {
-                dot_group(4, 1, layer, n, stop, x, xs, k0, k, y, ys);
-                r = 4;
-            }
-            for (; r + 4 <= m; r += 4) dot_group(4, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
-            for (; r + 2 <= m; r += 2) dot_group(2, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
-            if (r < m) dot_group(1, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
-        }
+        dot_blocks *run = dot_wide;
+        if (layer->in * layer->out > DOT_FAR) run = dot_far;
+        else if (m % 4 == 0 && m * k <= DOT_NEAR) run = dot_near;
+        run(layer, n0, n1, x, xs, m, k0, k, y, ys);
     }
     if (layer->activation != ACT_IDENTITY && layer->activation != ACT_SOFTMAX)
         for (int64_t r = 0; r < m; r++)

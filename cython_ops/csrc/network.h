@@ -20,7 +20,7 @@
 #if LONJA_AVX512
 #define NETWORK_SMALL 32
 #elif LONJA_AVX2
-#define NETWORK_SMALL 6
+#define NETWORK_SMALL 8
 #else
 #define NETWORK_SMALL 3
 #endif

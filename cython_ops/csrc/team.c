@@ -1,78 +1,121 @@
+/* A call's threads share one lonja_team. They meet by its round counter, which a waiting thread watches for a short
+ * while before it sleeps: on a virtual machine a wake-up takes longer than most layers. The members are detached;
+ * all have done their part when lonja_team_run returns, the last to leave frees the team. */
+#define _GNU_SOURCE
 #include "team.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 
 #define MOST 64
+#define SPIN 1000 /* looks before a thread sleeps: some 20 us */
 
 struct lonja_team {
     pthread_mutex_t lock;
     pthread_cond_t turn;
-    int size, waiting, started;
-    unsigned round;
+    int size, ranks, waiting, users;
+    unsigned round; /* 0 until all have been started, then one more each time that all have met */
     team_task task;
     void *context;
 };
-typedef struct {
-    lonja_team *team;
-    int rank;
-} member;
 
-static void *member_main(void *given)
+static unsigned round_of(lonja_team *t) { return __atomic_load_n(&t->round, __ATOMIC_ACQUIRE); }
+
+static void await_next(lonja_team *t, unsigned round)
 {
-    member *me = given;
-    lonja_team *t = me->team;
+    for (int i = 0; i < SPIN; i++) {
+        if (round_of(t) != round) return;
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
     pthread_mutex_lock(&t->lock);
-    while (!t->started) pthread_cond_wait(&t->turn, &t->lock);
+    while (round_of(t) == round) pthread_cond_wait(&t->turn, &t->lock);
     pthread_mutex_unlock(&t->lock);
-    t->task(t->context, t, me->rank, t->size);
-    return NULL;
+}
+static void begin_next(lonja_team *t)
+{
+    pthread_mutex_lock(&t->lock);
+    __atomic_store_n(&t->round, t->round + 1, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&t->turn);
+    pthread_mutex_unlock(&t->lock);
 }
 
 void lonja_team_wait(lonja_team *t)
 {
     if (t->size == 1) return;
-    pthread_mutex_lock(&t->lock);
-    const unsigned round = t->round;
-    if (++t->waiting == t->size) {
-        t->waiting = 0;
-        t->round++;
-        pthread_cond_broadcast(&t->turn);
-    } else {
-        while (t->round == round) pthread_cond_wait(&t->turn, &t->lock);
+    const unsigned round = round_of(t);
+    if (__atomic_add_fetch(&t->waiting, 1, __ATOMIC_ACQ_REL) < t->size) {
+        await_next(t, round);
+        return;
     }
-    pthread_mutex_unlock(&t->lock);
+    t->waiting = 0;
+    begin_next(t);
+}
+
+/* a member's part, and until all have done theirs; the last to leave frees the team */
+static void take_part(lonja_team *t, int rank)
+{
+    t->task(t->context, t, rank, t->size);
+    lonja_team_wait(t);
+    if (__atomic_sub_fetch(&t->users, 1, __ATOMIC_ACQ_REL)) return;
+    pthread_cond_destroy(&t->turn);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+static void *member_main(void *given)
+{
+    lonja_team *t = given;
+    await_next(t, 0);
+    take_part(t, __atomic_add_fetch(&t->ranks, 1, __ATOMIC_RELAXED));
+    return NULL;
+}
+
+/* Members start on other processors than the caller's: Linux would at times leave one behind a caller that never
+ * sleeps, and both would take turns. */
+static void keep_off_caller(pthread_attr_t *members)
+{
+#ifdef __linux__
+    cpu_set_t others;
+    if (sched_getaffinity(0, sizeof others, &others)) return;
+    CPU_CLR(sched_getcpu(), &others);
+    if (CPU_COUNT(&others)) pthread_attr_setaffinity_np(members, sizeof others, &others);
+#else
+    (void)members;
+#endif
 }
 
 void lonja_team_run(int size, team_task task, void *context)
 {
-    lonja_team t = {.size = 1, .task = task, .context = context};
-    member members[MOST];
-    pthread_t threads[MOST];
-    if (size > MOST) size = MOST;
-    if (size <= 1) {
-        task(context, &t, 0, 1);
+    lonja_team *t = size > 1 ? calloc(1, sizeof *t) : NULL;
+    if (!t) {
+        lonja_team alone = {.size = 1};
+        task(context, &alone, 0, 1);
         return;
     }
+    t->size = 1;
+    t->task = task;
+    t->context = context;
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->turn, NULL);
+    pthread_attr_t detached; /* to join a thread would be to wait for its burial, some 15 us */
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    keep_off_caller(&detached);
     /* signals are for the interpreter's own thread */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    pthread_mutex_init(&t.lock, NULL);
-    pthread_cond_init(&t.turn, NULL);
-    while (t.size < size) {
-        members[t.size] = (member){&t, t.size};
-        if (pthread_create(&threads[t.size], NULL, member_main, &members[t.size])) break;
-        t.size++;
+    while (t->size < size && t->size < MOST) {
+        pthread_t thread;
+        if (pthread_create(&thread, &detached, member_main, t)) break;
+        t->size++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_mutex_lock(&t.lock);
-    t.started = 1;
-    pthread_cond_broadcast(&t.turn);
-    pthread_mutex_unlock(&t.lock);
-    task(context, &t, 0, t.size);
-    for (int i = 1; i < t.size; i++) pthread_join(threads[i], NULL);
-    pthread_cond_destroy(&t.turn);
-    pthread_mutex_destroy(&t.lock);
+    pthread_attr_destroy(&detached);
+    t->users = t->size;
+    begin_next(t);
+    take_part(t, 0);
 }

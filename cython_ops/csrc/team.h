@@ -1,5 +1,5 @@
-/* Threads of one call: started for it, joined before it ends. Nothing survives a call, so nothing can spin
- * beside other runtimes' threads or be lost in a fork. */
+/* Threads of one call: started for it, done before it ends. Nothing of use survives a call, so nothing spins between
+ * calls beside other runtimes' threads or is lost in a fork. */
 #ifndef LONJA_TEAM_H
 #define LONJA_TEAM_H
 

@@ -93,6 +93,10 @@ INLINE vf vf_load_n(const float *p, int64_t n, float fill)
 {
 #if LONJA_AVX512
     return (vf)_mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << n) - 1u), p);
+#elif LONJA_AVX2
+    static const int32_t window[2 * VL] = {-1, -1, -1, -1, -1, -1, -1, -1}; /* a mask of n lanes starts at VL - n */
+    const __m256i held = _mm256_loadu_si256((const __m256i *)(window + VL - n));
+    return (vf)_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, held), _mm256_castsi256_ps(held));
 #else
     vf v = vf_set1(fill);
     memcpy(&v, p, (size_t)n * sizeof(float));
@@ -106,6 +110,15 @@ INLINE void vf_store_n(float *p, vf v, int64_t n)
 #else
     memcpy(p, &v, (size_t)n * sizeof(float));
 #endif
+}
+
+/* v as a register: gcc would else load it from memory again for each use */
+INLINE vf vf_held(vf v)
+{
+#if LONJA_X86
+    __asm__("" : "+v"(v));
+#endif
+    return v;
 }
 
 /* a * b + c: one rounding where the target has FMA, two in the x86 base tier. */
