@@ -74,17 +74,27 @@ static void *member_main(void *given)
 }
 
 /* Members start on other processors than the caller's: Linux would at times leave one behind a caller that never
- * sleeps, and both would take turns. */
-static void keep_off_caller(pthread_attr_t *members)
+ * sleeps, and both would take turns. Whether that is asked for. */
+static int keep_off_caller(pthread_attr_t *members)
 {
-#ifdef __linux__
+#ifdef __GLIBC__
     cpu_set_t others;
-    if (sched_getaffinity(0, sizeof others, &others)) return;
+    if (sched_getaffinity(0, sizeof others, &others)) return 0;
     CPU_CLR(sched_getcpu(), &others);
-    if (CPU_COUNT(&others)) pthread_attr_setaffinity_np(members, sizeof others, &others);
+    return CPU_COUNT(&others) && !pthread_attr_setaffinity_np(members, sizeof others, &others);
+#else
+    (void)members;
+    return 0;
+#endif
+}
+static int let_run_anywhere(pthread_attr_t *members)
+{
+#ifdef __GLIBC__
+    pthread_attr_setaffinity_np(members, 0, NULL);
 #else
     (void)members;
 #endif
+    return 0;
 }
 
 void lonja_team_run(int size, team_task task, void *context)
@@ -103,15 +113,16 @@ void lonja_team_run(int size, team_task task, void *context)
     pthread_attr_t detached; /* to join a thread would be to wait for its burial, some 15 us */
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    keep_off_caller(&detached);
+    int kept_off = keep_off_caller(&detached);
     /* signals are for the interpreter's own thread */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     while (t->size < size && t->size < MOST) {
         pthread_t thread;
-        if (pthread_create(&thread, &detached, member_main, t)) break;
-        t->size++;
+        if (!pthread_create(&thread, &detached, member_main, t)) t->size++;
+        else if (kept_off) kept_off = let_run_anywhere(&detached); /* a sandbox may forbid to choose processors */
+        else break;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&detached);

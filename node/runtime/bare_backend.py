@@ -34,7 +34,7 @@ class BareBackend:
         self.outputs: tuple[TensorInfo, ...] = (TensorInfo(output, "float32", (None, network.outputs)),)
         self.rows: int | None = None
         self.threads = threads
-        self.starts_threads = threads > 1  # the kernels join a call's threads before it ends
+        self.starts_threads = threads > 1
         self._network, self._output = network, output
         self._piece = max(1, PIECE_FLOATS // network.widest)
 

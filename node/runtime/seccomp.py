@@ -37,7 +37,7 @@ _WRITING: Final = 0o3 | 0o100 | 0o1000
 
 class Stage(Enum):
     """LOADING may start threads and map code; SERVING may not, and cannot change its filter either.
-    COMPUTING is SERVING for a backend whose runs start threads and join them."""
+    COMPUTING is SERVING for a backend whose runs start threads, each time anew."""
 
     LOADING = "loading"
     COMPUTING = "computing"
@@ -59,7 +59,7 @@ _NUMBERS: Final[dict[str, dict[str, int]]] = {
         "statx": 332, "access": 21, "faccessat": 269, "faccessat2": 439, "readlink": 89,
         "readlinkat": 267, "getcwd": 79, "statfs": 137, "fstatfs": 138, "mmap": 9, "mprotect": 10,
         "openat": 257, "open": 2, "tgkill": 234, "prlimit64": 302, "clone": 56, "prctl": 157,
-        "seccomp": 317,
+        "seccomp": 317, "sched_setaffinity": 203,
     },
     "aarch64": {
         "recvfrom": 207, "sendto": 206, "futex": 98, "read": 63, "write": 64, "recvmsg": 212,
@@ -74,11 +74,13 @@ _NUMBERS: Final[dict[str, dict[str, int]]] = {
         "rseq": 293, "getrandom": 278, "newfstatat": 79, "statx": 291, "faccessat": 48,
         "faccessat2": 439, "readlinkat": 78, "getcwd": 17, "statfs": 43, "fstatfs": 44, "mmap": 222,
         "mprotect": 226, "openat": 56, "tgkill": 131, "prlimit64": 261, "clone": 220, "prctl": 167,
-        "seccomp": 277,
+        "seccomp": 277, "sched_setaffinity": 122,
     },
 }  # fmt: skip
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_CONDITIONAL: Final = frozenset({"openat", "open", "tgkill", "prlimit64", "clone", "mmap", "mprotect"})
+_CONDITIONAL: Final = frozenset(
+    {"openat", "open", "tgkill", "prlimit64", "clone", "sched_setaffinity", "mmap", "mprotect"}
+)
 _LOADING_ONLY: Final = frozenset({"prctl", "seccomp"})
 
 
@@ -123,6 +125,7 @@ def _conditions(stage: Stage, pid: int) -> Iterable[tuple[str, list[bytes]]]:
     yield "prlimit64", [*_only(_equals(2, 0), last=False), *_only(_equals(2, 0, upper=True))]
     if stage is not Stage.SERVING:
         yield "clone", _only(_bits(0, _CLONE_THREAD))  # threads, no processes
+        yield "sched_setaffinity", [_op(_RETURN, _ALLOW)]  # where they start
     if stage is Stage.LOADING:
         yield "mmap", [_op(_RETURN, _ALLOW)]
         yield "mprotect", [_op(_RETURN, _ALLOW)]

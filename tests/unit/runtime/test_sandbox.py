@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -184,6 +185,8 @@ def test_filter_decides_by_arguments(machine: str) -> None:
     assert computing(numbers["clone"], 17) == EPERM
     assert computing(numbers["mmap"], 0, 4096, 5) == EPERM
     assert computing(numbers["seccomp"]) == ENOSYS
+    assert computing(numbers["sched_setaffinity"], 43) == ALLOW
+    assert serving(numbers["sched_setaffinity"], 43) == ENOSYS
     assert loading(numbers["mmap"], 0, 4096, 5) == ALLOW
     assert serving(numbers["mmap"], 0, 4096, 3) == ALLOW
     assert serving(numbers["mmap"], 0, 4096, 5) == EPERM
@@ -225,3 +228,37 @@ def test_code_paths_hold_packages_and_not_the_folder_of_the_checkout() -> None:
     assert any(path == ROOT / "node" for path in paths)
     assert ROOT not in paths
     assert not any(parent in paths for parent in ROOT.parents)
+
+
+THREADED = """
+import os, sys, time
+import numpy as np
+from cython_ops import DenseNetwork
+from node.runtime import linux, sandbox, seccomp
+from node.runtime.plan import LoadPlan
+if sys.argv[2] == "anywhere":
+    del seccomp._NUMBERS[linux.MACHINE]["sched_setaffinity"]
+sandbox.code_paths()
+missing = sandbox.enter(LoadPlan(model=b"{}", weights_path=sys.argv[1])) + sandbox.tighten(threads=True)
+network = DenseNetwork([(np.ones((1024, 1024), np.float32), None, "relu", 0.0)])
+rows = np.ones((256, 1024), np.float32)
+began = time.process_time(), time.thread_time()
+for _ in range(20):
+    network(rows, threads=2)
+share = (time.thread_time() - began[1]) / (time.process_time() - began[0])
+print(missing, share)
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor")
+@pytest.mark.parametrize("start", ["on other processors", "anywhere"])
+def test_a_confined_backend_computes_in_its_threads(tmp_path: Path, start: str) -> None:
+    (tmp_path / "weights").write_text("weights")
+    command = [sys.executable, "-c", THREADED, str(tmp_path / "weights"), start]
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # its threads would be counted
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    missing, share = ran.stdout.rsplit(maxsplit=1)
+    if missing != "[]":
+        pytest.skip(f"this kernel refuses {missing}")
+    assert float(share) < 0.8, "the calling thread did it all"
