@@ -122,14 +122,14 @@ def test_what_is_wrong_is_one_line(
 
 def test_sigint_leaves_a_checkpoint_that_goes_on_to_the_same_bits(flowers: Path) -> None:
     plan = '[data]\nfile = "flowers.csv"\ntarget = "kind"\n[network]\nbatch_norm = true\ndropout = 0.2\n'
-    Path("plan.toml").write_text(plan + '[training]\nepochs = 1000\npatience = 0\nschedule = "cosine"\n')
+    Path("plan.toml").write_text(plan + '[training]\nepochs = 8000\npatience = 0\nschedule = "cosine"\n')
     command = [sys.executable, "-m", "lonja", "train", "plan.toml", "--out"]
     with subprocess.Popen([*command, "half"], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
         process.send_signal(signal.SIGINT)
         told = process.stderr.read()
-    assert first.startswith("epoch 1 of 1000")
+    assert first.startswith("epoch 1 of 8000")
     assert (process.returncode, "Traceback" in told) == (130, False), told
     assert "the same command with --resume goes on" in told
     assert [path.name for path in Path("half").iterdir() if path.suffix != ".part"] == ["checkpoint.npz"]
