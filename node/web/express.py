@@ -5,8 +5,8 @@ memory, for a resident model. Leaves: the answer that the ordinary way (`middlew
 `handlers/inference.py`) gives, as bytes; or None before anything has happened: the request then goes the
 ordinary way, which finds out and says what is missing or wrong.
 
-Nothing is awaited here, so a request needs no task, no `web.Request`, no route and no `web.Response`: 45 us
-of the main process instead of 126 when it was made. A bare aiohttp handler takes about as much.
+Nothing is awaited here, so a request needs no task, no `web.Request`, no route and no `web.Response`: some 31
+us of the main process (39 with the hop to a worker) where it took 126. A bare aiohttp handler takes 42.
 """
 
 from __future__ import annotations
