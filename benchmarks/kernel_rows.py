@@ -95,7 +95,7 @@ def network_work(sizes: tuple[int, ...], n: int, target: float) -> Work:
     return Work(
         f"{'dense' if last == 0 else 'MLP'} {'-'.join(map(str, sizes))}, batch {n}",
         target,
-        lambda threads: network(x, threads=threads),
+        lambda threads: network(x) if threads == 1 else network(x, threads=threads),
         peers,
         shares_threads=sum(w.size for w in weights) * max(n, 8) > 30_000_000,
     )
