@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
@@ -24,6 +25,7 @@ MAX_REDIRECTS: Final = 5
 MAX_URL: Final = 2048
 USER_AGENT: Final = "lonja"
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_MOST_DIGITS: Final = 18
 
 _REFUSED_V6: Final = tuple(
     ipaddress.IPv6Network(text)
@@ -251,10 +253,9 @@ def _location(base: URL, location: str) -> URL:
 
 
 async def _bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:
-    if (answer.content_length or 0) > limit:
-        raise InputTooLarge(
-            f"the URL's content has {answer.content_length} bytes; at most {limit} are accepted"
-        )
+    said = answer.headers.get(hdrs.CONTENT_LENGTH, "0")
+    if len(said) > _MOST_DIGITS or int(said) > limit:
+        raise InputTooLarge(f"the URL's content has {said[:20]} bytes; at most {limit} are accepted")
     body = bytearray()
     async for chunk in answer.content.iter_any():
         body += chunk

@@ -125,7 +125,9 @@ def _conditions(stage: Stage, pid: int) -> Iterable[tuple[str, list[bytes]]]:
     yield "prlimit64", [*_only(_equals(2, 0), last=False), *_only(_equals(2, 0, upper=True))]
     if stage is not Stage.SERVING:
         yield "clone", _only(_bits(0, _CLONE_THREAD))  # threads, no processes
-        yield "sched_setaffinity", [_op(_RETURN, _ALLOW)]  # where they start
+    if stage is Stage.COMPUTING:
+        # where threads start; who was there before this process is out of reach
+        yield "sched_setaffinity", _only(_at_least(0, pid))
     if stage is Stage.LOADING:
         yield "mmap", [_op(_RETURN, _ALLOW)]
         yield "mprotect", [_op(_RETURN, _ALLOW)]
@@ -145,6 +147,10 @@ def _bits(argument: int, mask: int) -> tuple[bytes, int, int]:
 
 def _equals(argument: int, value: int, *, upper: bool = False) -> tuple[bytes, int, int]:
     return _op(_LOAD, _ARGS + 8 * argument + 4 * upper), _JEQ, value
+
+
+def _at_least(argument: int, value: int) -> tuple[bytes, int, int]:
+    return _op(_LOAD, _ARGS + 8 * argument), _JGE, value
 
 
 def _only(test: tuple[bytes, int, int], *, last: bool = True) -> list[bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
@@ -17,6 +17,7 @@ from node.errors import InputTooLarge, InvalidInput, Malformed, Overloaded, TooS
 from node.web.keys import EDGE, Limits
 
 T = TypeVar("T")
+_MOST_DIGITS: Final = 18
 
 
 class Budget:
@@ -71,6 +72,8 @@ def unsupported(given: str, accepted: tuple[str, ...]) -> UnsupportedMediaType:
 
 def check_headers(request: web.Request, *, limit: int) -> None:
     """Refuse a body that its headers already rule out, before one byte of it is read."""
+    if len(request.headers.get(hdrs.CONTENT_LENGTH, "")) > _MOST_DIGITS:  # Python reads no number of 4301
+        raise Malformed("The Content-Length has more digits than a length needs.")
     length = request.content_length
     if length is not None and length > limit:
         raise _too_large(limit)

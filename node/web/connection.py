@@ -177,9 +177,7 @@ class Connection(RequestHandler):
     def _arrive(self, answer: bytes, last: bool) -> None:
         """Write the answer of a passage and go on as aiohttp does after one of its own."""
         sleeper, self._passage, self._sleeper = self._sleeper, None, None
-        self._request_in_progress = False
-        if self._handler_waiter is not None and not self._handler_waiter.done():
-            self._handler_waiter.set_result(None)
+        self._end_request()
         if self.transport is None or sleeper is None:
             return
         self.transport.write(answer)
@@ -196,11 +194,16 @@ class Connection(RequestHandler):
                     self._next_keepalive_close_time, self._process_keepalive
                 )
 
+    def _end_request(self) -> None:
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)  # `shutdown` waits for it
+
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._passage is not None:
             self._passage.abandon()
             self._passage = None
-            self._request_in_progress = False
+            self._end_request()
         self._disarm()
         if self._unsent is not None:
             self._unsent.rest()

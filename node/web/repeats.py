@@ -44,15 +44,16 @@ def exact(data: bytes, message: RawRequestMessage) -> Repeat | None:
     Parameters
     ----------
     data : fed to a parser that stood between two messages, and that made `message`, and no other, of it.
+        Only behind a message that leaves the connection open and its parser in HTTP it stands there again.
     """
-    if message.upgrade or hdrs.TRANSFER_ENCODING in message.headers:
+    if message.upgrade or message.should_close or hdrs.TRANSFER_ENCODING in message.headers:
         return None
     size = data.find(_HEAD_ENDS) + len(_HEAD_ENDS)
     for name, value in message.raw_headers:
         if name.lower() == b"content-length":
             line = data.find(b"\r\n%b:" % name, 0, size)
             start = data.find(value, line + len(name) + 3, size)
-            if line < 0 or start < 0 or int(value) != len(data) - size:
+            if line < 0 or start < 0 or len(value) > _MOST_DIGITS or int(value) != len(data) - size:
                 return None
             repeat = Repeat(data[:start], data[start + len(value) : size], message)
             return repeat if repeat.body(data) is not None else None

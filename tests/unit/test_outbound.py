@@ -291,6 +291,20 @@ async def test_the_size_is_bounded(serve, chunked: bool) -> None:  # type: ignor
         await get(f"http://pictures.example:{server.port}/", near(server), limit=1000)
 
 
+async def test_a_length_of_thousands_of_digits_is_refused() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 4400 + b"5\r\n\r\nhello")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        fetcher = GuardedFetcher(ports=[port], allowed=lambda _address: True, resolver=Names(["127.0.0.1"]))
+        with pytest.raises(InputTooLarge, match="0000 bytes"):
+            await get(f"http://pictures.example:{port}/", fetcher)
+
+
 async def test_compressed_answers_are_refused(serve) -> None:  # type: ignore[no-untyped-def]
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.Response(body=gzip.compress(bytes(10**6)), headers={"Content-Encoding": "gzip"})

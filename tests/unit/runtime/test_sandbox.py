@@ -186,6 +186,9 @@ def test_filter_decides_by_arguments(machine: str) -> None:
     assert computing(numbers["mmap"], 0, 4096, 5) == EPERM
     assert computing(numbers["seccomp"]) == ENOSYS
     assert computing(numbers["sched_setaffinity"], 43) == ALLOW
+    assert computing(numbers["sched_setaffinity"], 41) == EPERM
+    assert computing(numbers["sched_setaffinity"], 0) == EPERM
+    assert loading(numbers["sched_setaffinity"], 43) == ENOSYS
     assert serving(numbers["sched_setaffinity"], 43) == ENOSYS
     assert loading(numbers["mmap"], 0, 4096, 5) == ALLOW
     assert serving(numbers["mmap"], 0, 4096, 3) == ALLOW

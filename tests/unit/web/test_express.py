@@ -167,6 +167,19 @@ async def test_a_client_that_leaves_gives_its_inference_up(node: Served, held: H
     assert node.state.running == 0
 
 
+async def test_a_client_that_leaves_does_not_hold_up_the_end(node: Served, held: HeldBack) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    writer.write(REQUEST + b"\r\n" + CONTENT)
+    await held.begun.get()
+    server = node.runner.server
+    assert server is not None
+    [connection] = server.connections
+    ended = asyncio.create_task(connection.shutdown(60))
+    await asyncio.sleep(0)
+    writer.close()
+    await asyncio.wait_for(ended, 10)
+
+
 async def test_draining_waits_for_the_express_lane(node: Served, held: HeldBack) -> None:
     request = asyncio.create_task(node.client.post(URL, json=BODY, headers=AUTH))
     _, settled = await held.begun.get()

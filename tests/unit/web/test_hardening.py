@@ -236,6 +236,10 @@ async def test_431_for_a_url_that_is_too_long(node: Served) -> None:
         b"GET / HTTP/1.1\r\nHost: x\r\nX: \x00\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        HEAD
+        + b"Content-Type: application/json\r\nConnection: close\r\nContent-Length: "
+        + b"0" * 4400
+        + b"2\r\n\r\n{}",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     ],
 )

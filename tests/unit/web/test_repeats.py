@@ -123,6 +123,13 @@ async def test_what_the_express_lane_does_not_take_is_parsed(
     assert marks(node) == [0, 1, 1, 2]
 
 
+async def test_a_length_of_thousands_of_digits_is_not_kept(line: Line, fed: asyncio.Queue[bytes]) -> None:
+    for _ in range(2):
+        line.write(head("0" * 4400 + str(len(body(1)))) + body(1))
+        assert await line.answer() == 200
+    assert fed.qsize() == 2
+
+
 async def test_another_head_is_parsed(node: Served, line: Line) -> None:
     usual = head(len(body(1)))
     stranger = usual.replace(TOKEN.encode(), b"x" * len(TOKEN))
@@ -186,6 +193,7 @@ async def test_any_cut_of_a_stream_of_requests_gives_the_same(node: Served, line
     "data",
     [
         pytest.param(head(5) + b"hello" + b"G", id="bytes behind"),
+        pytest.param(head(5, extra="Connection: close\r\n") + b"hello", id="close"),
         pytest.param(head(5, extra="Upgrade: x\r\nConnection: upgrade\r\n") + b"hello", id="upgrade"),
     ],
 )
