@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from node.errors import StartupError, StoreFull
+from node.disk import told_when_full
+from node.errors import StartupError
 
 T = TypeVar("T")
 Parameters = Sequence[Any]
@@ -72,23 +73,16 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            result = work(self._writer)
-            self._writer.execute("COMMIT")
-        except BaseException as error:
-            if self._writer.in_transaction:  # SQLite ends it by itself on some errors
-                self._writer.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error) and _code(error) == sqlite3.SQLITE_FULL:
-                raise StoreFull(
-                    "the disk that holds DATA_DIR is full; its operator has to free some space"
-                ) from error
-            raise
+        with told_when_full():
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                result = work(self._writer)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:  # SQLite ends it by itself on some errors
+                    self._writer.execute("ROLLBACK")
+                raise
         return result
-
-
-def _code(error: sqlite3.Error) -> int | None:
-    return getattr(error, "sqlite_errorcode", None)  # the module's own errors have none
 
 
 def _connect(path: Path, *, synchronous: str) -> sqlite3.Connection:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from node.cid import Cid
-from node.errors import StoreFull
+from node.disk import told_when_full
 from node.types import ContractRef, TokenId
 
 SCHEMA: Final = """
@@ -39,14 +39,8 @@ def block_key(cid: Cid) -> BlockKey:
 
 def write(database: sqlite3.Connection, statement: str, parameters: tuple[object, ...]) -> None:
     """Run one statement that writes. Raises `StoreFull` where the disk is full."""
-    try:
+    with told_when_full():
         database.execute(statement, parameters)
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise StoreFull(
-                "the disk that holds DATA_DIR is full; its operator has to free some space"
-            ) from error
-        raise
 
 
 class Claims:

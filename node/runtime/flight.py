@@ -107,13 +107,6 @@ class Flight:
         return len(self._pending)
 
     def submit(
-        self, payload: Payload, options: Options, deadline: float, caller: Address | None = None
-    ) -> tuple[int, asyncio.Future[RunResult]]:
-        """Queue one request. Raises `DeadlineExceeded`, `Overloaded`, `TooManyInFlight`."""
-        future: asyncio.Future[RunResult] = self._loop.create_future()
-        return self.enter(payload, options, deadline, future, caller), future
-
-    def enter(
         self,
         payload: Payload,
         options: Options,
@@ -121,7 +114,10 @@ class Flight:
         promise: Promise,
         caller: Address | None = None,
     ) -> int:
-        """`submit` for those who bring what is to be told the outcome; the request's number."""
+        """Queue one request, whose outcome `promise` is told; its number.
+
+        Raises `DeadlineExceeded`, `Overloaded`, `TooManyInFlight`.
+        """
         now = self._loop.time()
         if deadline <= now:
             raise late()

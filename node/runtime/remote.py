@@ -114,7 +114,7 @@ class Worker(asyncio.BufferedProtocol):
         """
         if self._closing or not self.alive:
             raise self._ended()
-        number = self._flight.enter(payload, options, deadline, promise, caller)
+        number = self._flight.submit(payload, options, deadline, promise, caller)
         if self._loop.time() - self._cpu_renewed > CPU_RENEWAL:
             self._renew_cpu(self._limits.longest)
         return number

@@ -55,7 +55,8 @@ class FakeWorker:
             raise errors.Overloaded("The model was unloaded meanwhile; try again.", retry_after=0.1)
         if not self.alive:
             raise errors.WorkerCrashed("The model's worker is gone; try again.")
-        number, future = self._flight.submit(payload, options, deadline, caller)
+        future: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
+        number = self._flight.submit(payload, options, deadline, future, caller)
         self.requests.append((payload, options))
         self._tasks[number] = asyncio.create_task(self._serve(number, payload, options))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,11 @@ class Orders:
 
     def submit(
         self, seconds: float = 5.0, size: int = 3, caller: Address | None = None
-    ) -> tuple[int, asyncio.Future[object]]:
-        deadline = asyncio.get_running_loop().time() + seconds
-        return self.flight.submit(Payload("tensor", bytes(size), "json"), OPTIONS, deadline, caller)  # type: ignore[return-value]
+    ) -> tuple[int, asyncio.Future[Any]]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        payload = Payload("tensor", bytes(size), "json")
+        return self.flight.submit(payload, OPTIONS, loop.time() + seconds, future, caller), future
 
 
 def done(number: int) -> Done:
