@@ -2,8 +2,8 @@
 
 `python -m benchmarks.kernels` prints three tables, each measured in a process of its own: every tier beside
 the peers, one pinned thread; the same with all held to AVX2, as far as each can be told (ONNX Runtime cannot,
-so it is no peer there); and what a second thread brings to the large rows. Microseconds a call, median
-(minimum); "x best peer" is the fastest peer's median over ours on the best tier.
+so it is no peer there); and what a second thread brings to the large rows. All in a row take turns.
+Microseconds a call, median (minimum); "x best peer" is the fastest peer's median over ours on the best tier.
 `--table peers|avx2|threads` for one of them, `--only NAME` for some rows.
 """
 
@@ -15,8 +15,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cython_ops
 from benchmarks.kernel_rows import Work, works
@@ -33,6 +34,11 @@ PEERS = {"numpy": "numpy", "ort": "onnxruntime", "openvino": "openvino", "torch"
 UNHELD = "ort"
 """The peer that uses AVX-512 whatever it is told."""
 PREPARED = "LONJA_BENCHMARK_TABLE"
+TURNS, TURN_SECONDS = 8, 0.06
+
+Contender = tuple[Callable[[], None], Call]
+"""What sets the stage, and the call."""
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,46 +56,52 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def measure(call: Call, *, seconds: float = 0.4) -> Sample:
-    """Time `call` in rounds of about two milliseconds (one call, if that is longer)."""
-    call()
+def round_of(call: Call, number: int) -> float:
+    """Microseconds a call, over `number` calls."""
     start = time.perf_counter()
-    call()
-    number = max(1, int(2e-3 / max(time.perf_counter() - start, 1e-7)))
-    rounds: list[float] = []
-    stop = time.perf_counter() + seconds
-    while time.perf_counter() < stop or len(rounds) < 7:
-        start = time.perf_counter()
-        for _ in range(number):
+    for _ in range(number):
+        call()
+    return (time.perf_counter() - start) / number * 1e6
+
+
+def in_turns(contenders: Mapping[Name, Contender]) -> dict[Name, Sample]:
+    """Time all in `TURNS` turns, so that what else the machine does meets all alike.
+
+    A turn has rounds of about two milliseconds (one call, if that is longer); the first does not count.
+    """
+    rounds: dict[Name, list[float]] = {name: [] for name in contenders}
+    for _ in range(TURNS):
+        for name, (prepare, call) in contenders.items():
+            prepare()
             call()
-        rounds.append((time.perf_counter() - start) / number * 1e6)
-    return Sample(statistics.median(rounds), min(rounds))
+            number = max(1, int(2e3 / max(round_of(call, 1), 0.1)))
+            round_of(call, number)
+            stop, least = time.perf_counter() + TURN_SECONDS, len(rounds[name]) + 3
+            while time.perf_counter() < stop or len(rounds[name]) < least:
+                rounds[name].append(round_of(call, number))
+    return {name: Sample(statistics.median(of), min(of)) for name, of in rounds.items()}
 
 
-def _on(tier: str, work: Work, *, threads: int = 1) -> Sample:
-    _kernels.use_tier(tier)
-    return measure(lambda: work.ours(threads))
+def ours(tier: str, work: Work, *, threads: int = 1) -> Contender:
+    """Our call on a tier."""
+    return lambda: _kernels.use_tier(tier), lambda: work.ours(threads)
 
 
 def beside_peers(work: Work, *, held: bool) -> dict[str, str]:
     """Our tiers (`held`: AVX2 alone), the peers, and the best peer's median over that of the first tier."""
     tiers = ["avx2"] if held else list(_kernels.available_tiers())
-    ours = {tier: _on(tier, work) for tier in tiers}
-    peers = {name: measure(call) for name, call in work.peers.items()}
-    rivals = [sample.median for name, sample in peers.items() if not (held and name == UNHELD)]
+    peers: dict[str, Contender] = {name: (lambda: None, call) for name, call in work.peers.items()}
+    samples = in_turns({tier: ours(tier, work) for tier in tiers} | peers)
+    rivals = [samples[name].median for name in peers if not (held and name == UNHELD)]
     row = {"target": _short(work.target)} if not held else {}
-    row |= {name: str(sample) for name, sample in (ours | peers).items()}
-    return row | {"x best peer": f"{min(rivals) / ours[tiers[0]].median:.2f}"}
+    row |= {name: str(sample) for name, sample in samples.items()}
+    return row | {"x best peer": f"{min(rivals) / samples[tiers[0]].median:.2f}"}
 
 
 def in_two_threads(work: Work) -> dict[str, str]:
-    """The best tier with one thread and with two, in turn."""
+    """The best tier with one thread and with two."""
     tier = _kernels.active_tier()
-    turns = [(_on(tier, work), _on(tier, work, threads=2)) for _ in range(5)]
-    one, two = (
-        Sample(statistics.median(s.median for s in t), min(s.least for s in t))
-        for t in zip(*turns, strict=True)
-    )
+    one, two = in_turns({threads: ours(tier, work, threads=threads) for threads in (1, 2)}).values()
     return {
         "1 thread": str(one),
         "2 threads": str(two),

@@ -1,9 +1,9 @@
 /* Small batches: y[m][n] = bias[n] + x[m] . w[n], lanes along the inputs.
  *
  * The weights are used as they lie ([out, in], row-major). A tile is mb rows of x by as many rows of w as make
- * DOT_SUMS products; its accumulators, one vector each, are summed up together by vf_sum_each. All rows of x
- * pass over a group of weights before the next group is read, and inputs are taken in blocks, so that both
- * stay in the first-level cache. How large a group is, is the walk:
+ * DOT_SUMS products (AVX2, for many rows of x: 3 by 4); its accumulators, one vector each, are summed up together by
+ * vf_sum_each. All rows of x pass over a group of weights before the next group is read, and inputs are taken in
+ * blocks, so that both stay in the first-level cache. How large a group is, is the walk:
  *   near  x leaves room in the first-level cache: 4 rows of w (a tile's) at a time
  *   wide  x does not: DOT_SUMS rows of w at a time
  *   far   no second-level cache holds the weights: as wide, in taller tiles, and the next rows are fetched ahead
@@ -21,9 +21,11 @@
 #else
 #define DOT_SUMS 8
 #endif
+#define DOT_MOST 16 /* accumulators of the largest tile */
 #define DOT_BLOCK 1024
 #define DOT_LONG 512 /* inputs from which on a row of w repays being read on its own */
 #define DOT_NEAR (8 * 1024) /* floats of x beside which a few rows of w stay in the first-level cache */
+#define DOT_MANY 12 /* rows of x from which on AVX2 takes tiles of 3 by 4 */
 #define DOT_FAR (256 * 1024) /* floats of weights that no second-level cache holds: fetched ahead */
 
 /* sum[m * rows + r] = x[m] . w[r] over k inputs; `ahead` floats after w[r] lies a row that is used soon */
@@ -31,10 +33,19 @@ INLINE void dot_tile(const int mb, const int rows, const int far, const float *x
                      int64_t k, int64_t ahead, vf *sum)
 {
     const int held = mb > 1; /* for a single row of x, loads of w are better left to the products */
-    vf a[DOT_SUMS];
+    vf a[DOT_MOST];
     EACH_UNROLLED for (int i = 0; i < mb * rows; i++) a[i] = vf_zero();
     int64_t at = 0;
     for (; at + VL <= k; at += VL) {
+        if (mb == 3) { /* by four rows of w: 16 registers hold the sums, the rows of x, and one vector of w */
+            vf u[3];
+            EACH_UNROLLED for (int m = 0; m < mb; m++) u[m] = vf_held(vf_load(x + m * xs + at));
+            EACH_UNROLLED for (int r = 0; r < rows; r++) {
+                const vf v = vf_held(vf_load(w[r] + at));
+                EACH_UNROLLED for (int m = 0; m < mb; m++) a[m * rows + r] = vf_fma(u[m], v, a[m * rows + r]);
+            }
+            continue;
+        }
         vf v[8];
         EACH_UNROLLED for (int r = 0; r < rows; r++) {
             v[r] = vf_load(w[r] + at);
@@ -88,10 +99,12 @@ INLINE void dot_put(float *to, const float *from, int first, const float *bias, 
 INLINE void dot_group(const int mb, const int far, const dense_layer *layer, int64_t n, int64_t n1, const float *x,
                       int64_t xs, int64_t k0, int64_t k, float *y, int64_t ys)
 {
-    const int group = DOT_SUMS / mb, rows = group < 8 ? group : 8; /* 16 streams of weights would be too many */
+    const int group = mb == 3 ? 4 : DOT_SUMS / mb;
+    const int rows = group < 8 ? group : 8; /* 16 streams of weights would be too many */
     for (; n < n1; n += group) {
-        vf acc[DOT_SUMS];
-        float sum[DOT_SUMS];
+        vf acc[DOT_MOST];
+        float sum[DOT_MOST];
+        EACH_UNROLLED for (int i = mb * group; i < DOT_MOST; i++) acc[i] = vf_zero();
         const int64_t valid = n1 - n < group ? n1 - n : group;
         EACH_UNROLLED for (int t = 0; t < group; t += rows) {
             const float *w[8];
@@ -105,7 +118,7 @@ INLINE void dot_group(const int mb, const int far, const dense_layer *layer, int
                 dot_rows(rows, valid - t, x + k0, w, k, acc + t);
             else dot_tile(mb, rows, far && mb > 1, x + k0, xs, w, k, (mb == 8 ? 4 : DOT_SUMS) * layer->in, acc + t);
         }
-        EACH_UNROLLED for (int i = 0; i < DOT_SUMS; i += VL) vf_store(sum + i, vf_sum_each(acc + i));
+        EACH_UNROLLED for (int i = 0; i < mb * group; i += VL) vf_store(sum + i, vf_sum_each(acc + i));
         const float *bias = layer->bias ? layer->bias + n : NULL;
         if (valid == group)
             EACH_UNROLLED for (int m = 0; m < mb; m++) dot_put(y + m * ys + n, sum + m * group, !k0, bias, group);
@@ -128,6 +141,8 @@ INLINE void dot_block(const int step, const int far, const dense_layer *layer, i
             dot_group(4, 1, layer, n, stop, x, xs, k0, k, y, ys);
             r = 4;
         }
+        if (LONJA_AVX2 && !far && m >= DOT_MANY)
+            for (; m - r >= 3 && m - r != 4; r += 3) dot_group(3, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         for (; r + 4 <= m; r += 4) dot_group(4, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         for (; r + 2 <= m; r += 2) dot_group(2, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         if (r < m) dot_group(1, far, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);

@@ -3,8 +3,8 @@
  * Up to NETWORK_SMALL rows the layers run one after the other over dot.h, each layer's outputs shared among the
  * threads; a single layer of few outputs takes dot.h for any number of rows. More rows are taken in chunks and
  * kept feature-major, in panels of batch lanes, through the whole chain: the only transpositions are those of the
- * input and of the last output. Threads share the rows if each gets a few panels, else the outputs of each layer, so
- * that the weights still come from memory once.
+ * input and of the last output. Threads share the rows if whole panels can be dealt out evenly, else the outputs of each
+ * layer.
  *
  * `scratch` (network_scratch floats) belongs to the call: two callers never share any.
  */
@@ -49,6 +49,12 @@ static int64_t chunk_rows(int64_t n, int threads)
 {
     const int64_t share = ((n + threads - 1) / threads + TILE_LANES - 1) / TILE_LANES * TILE_LANES;
     return share < NETWORK_CHUNK ? share : NETWORK_CHUNK;
+}
+/* Whether the threads share each layer's outputs: some would have no panel, or more than an eighth above their share. */
+static int work_together(int64_t n, int threads)
+{
+    const int64_t even = TILE_LANES * threads;
+    return threads > 1 && n <= 4 * even && (n + even - 1) / even * even * 8 > n * 9;
 }
 INLINE int takes_dots(const dense_layer *layers, int count, int64_t n)
 {
@@ -182,7 +188,7 @@ static void network(const dense_layer *layers, int count, const float *x, int64_
                     int threads)
 {
     network_call call = {layers, count, x, n, y, scratch, widest_of(layers, count), chunk_rows(n, threads),
-                         threads > 1 && n <= 2 * TILE_LANES * threads};
+                         work_together(n, threads)};
     if (n == 0) return;
     team_task task = n <= NETWORK_SMALL ? network_small : takes_dots(layers, count, n) ? network_narrow : network_large;
     lonja_team_run(threads, task, &call);

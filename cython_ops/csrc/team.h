@@ -1,5 +1,6 @@
-/* Threads of one call: started for it, done before it ends. Nothing of use survives a call, so nothing spins between
- * calls beside other runtimes' threads or is lost in a fork. */
+/* Threads of one call: started for it, done before it ends. Where calls follow each other closely they watch for the next
+ * one for a tenth of a millisecond; otherwise nothing spins beside other runtimes' threads, and nothing is lost in a
+ * fork. */
 #ifndef LONJA_TEAM_H
 #define LONJA_TEAM_H
 

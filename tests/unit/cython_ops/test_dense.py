@@ -55,8 +55,9 @@ def test_a_layer_equals_the_twin(
     "n", [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17, 31, 33, 48, 64, 65, 100, 255, 257, 600]
 )
 @pytest.mark.parametrize("inputs", [1, 16, 784, 1025, 2048])
-def test_every_batch_size_equals_the_twin(tier: str, n: int, inputs: int) -> None:
-    x, w, b = arrays(n, inputs, 37, n)
+@pytest.mark.parametrize("outputs", [20, 37])
+def test_every_batch_size_equals_the_twin(tier: str, n: int, inputs: int, outputs: int) -> None:
+    x, w, b = arrays(n, inputs, outputs, n)
     np.testing.assert_allclose(dense(x, w, b), reference.dense(x, w, b), rtol=0, atol=bound(x, w, b))
 
 
@@ -69,7 +70,7 @@ def test_activations_are_those_of_the_twin(tier: str, n: int, activation: str) -
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("n", [1, 8, 30, 64, 300])
+@pytest.mark.parametrize("n", [1, 8, 30, 64, 128, 192, 300])
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_a_network_equals_its_layers(tier: str, n: int, threads: int) -> None:
     rng = np.random.default_rng(n)
