@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -26,11 +27,11 @@ SMALL_NET, LARGE_NET = (784, 256, 128, 10), (512, 2048, 2048, 512)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One row: the target in microseconds, ours with a number of threads, and the peers' calls."""
+    """One row: the target in microseconds, our call with a number of threads, and the peers' calls."""
 
     name: str
     target: float
-    ours: Callable[[int], object]
+    ours: Callable[[int], Call]
     peers: dict[str, Call] = field(default_factory=dict)
     shares_threads: bool = False
 
@@ -57,7 +58,7 @@ def softmax_work(n: int, c: int, target: float) -> Work:
 
     nodes = [node("Softmax", ["x"], ["p"], axis=1), node("TopK", ["p", "k"], ["v", "i"], axis=1)]
     peers = {"numpy": numpy} | graph_calls(nodes, {"x": x}, {"k": np.array([5])}) | torch_softmax(x, 5)
-    return Work(f"softmax + top-5, {n}x{c}", target, lambda _: cython_ops.softmax_topk(x, 5), peers)
+    return Work(f"softmax + top-5, {n}x{c}", target, lambda _: partial(cython_ops.softmax_topk, x, 5), peers)
 
 
 def network_work(sizes: tuple[int, ...], n: int, target: float) -> Work:
@@ -95,7 +96,7 @@ def network_work(sizes: tuple[int, ...], n: int, target: float) -> Work:
     return Work(
         f"{'dense' if last == 0 else 'MLP'} {'-'.join(map(str, sizes))}, batch {n}",
         target,
-        lambda threads: network(x) if threads == 1 else network(x, threads=threads),
+        lambda threads: partial(network, x) if threads == 1 else partial(network, x, threads=threads),
         peers,
         shares_threads=sum(w.size for w in weights) * max(n, 8) > 30_000_000,
     )
@@ -117,9 +118,9 @@ def image_work(target: float, *, offset: int) -> Work:
             planes[0, c] += shift[c]
         return planes
 
-    ours = lambda _: cython_ops.normalize_image(pixels, mean=MEAN, std=STD, out=out)  # noqa: E731
+    ours = partial(cython_ops.normalize_image, pixels, mean=MEAN, std=STD, out=out)
     name = "image 224 normalise to CHW" + (", unaligned" if offset else "")
-    return Work(name, target, ours, {"numpy": numpy} | opencv_image(pixels, MEAN, STD))
+    return Work(name, target, lambda _: ours, {"numpy": numpy} | opencv_image(pixels, MEAN, STD))
 
 
 def nms_work(target: float) -> Work:
@@ -146,7 +147,8 @@ def nms_work(target: float) -> Work:
     inputs = {"b": boxes[None], "s": scores[None, None]}
     constants = {"m": np.array([8400]), "t": np.array([0.5], np.float32)}
     peers = {"numpy": numpy} | graph_calls([suppression], inputs, constants) | opencv_nms(boxes, scores, 0.5)
-    return Work("NMS 8400 boxes", target, lambda _: cython_ops.nms(boxes, scores, iou_threshold=0.5), peers)
+    ours = partial(cython_ops.nms, boxes, scores, iou_threshold=0.5)
+    return Work("NMS 8400 boxes", target, lambda _: ours, peers)
 
 
 def cosine_work(target: float, *, coded: bool) -> Work:
@@ -165,12 +167,24 @@ def cosine_work(target: float, *, coded: bool) -> Work:
 
     peers = {"numpy": numpy} | torch_cosine(rows, query, 10)
     if not coded:
-        ours = lambda threads: cython_ops.cosine_topk(rows, query, 10, threads=threads)  # noqa: E731
-        return Work("cosine top-10, 100k x 384 f32", target, ours, peers, shares_threads=True)
+        exact = partial(cython_ops.cosine_topk, rows, query, 10)
+        return Work(
+            "cosine top-10, 100k x 384 f32",
+            target,
+            lambda threads: partial(exact, threads=threads),
+            peers,
+            shares_threads=True,
+        )
     found = cython_ops.cosine_topk_codes(codes, gains, rows, query, 10)[1]
     np.testing.assert_array_equal(found, numpy())
-    ours = lambda threads: cython_ops.cosine_topk_codes(codes, gains, rows, query, 10, threads=threads)  # noqa: E731
-    return Work("cosine top-10, 100k x 384 int8 + re-rank", target, ours, peers, shares_threads=True)
+    search = partial(cython_ops.cosine_topk_codes, codes, gains, rows, query, 10)
+    return Work(
+        "cosine top-10, 100k x 384 int8 + re-rank",
+        target,
+        lambda threads: partial(search, threads=threads),
+        peers,
+        shares_threads=True,
+    )
 
 
 def works() -> Iterator[Work]:

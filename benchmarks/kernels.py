@@ -84,7 +84,7 @@ def in_turns(contenders: Mapping[Name, Contender]) -> dict[Name, Sample]:
 
 def ours(tier: str, work: Work, *, threads: int = 1) -> Contender:
     """Our call on a tier."""
-    return lambda: _kernels.use_tier(tier), lambda: work.ours(threads)
+    return lambda: _kernels.use_tier(tier), work.ours(threads)
 
 
 def beside_peers(work: Work, *, held: bool) -> dict[str, str]:
