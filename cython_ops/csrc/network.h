@@ -25,7 +25,7 @@
 #define NETWORK_SMALL 3
 #endif
 #define NETWORK_NARROW 32 /* outputs of a single layer that do not repay the transposition of its input */
-#define NETWORK_CHUNK 256 /* rows kept in panels at once; a multiple of TILE_LANES */
+#define NETWORK_CHUNK 64  /* rows kept in panels at once: few enough for the second-level cache; of TILE_LANES */
 #define ROW_PAD 16        /* rows of equal low address bits would fight for the same cache sets */
 
 typedef struct {
@@ -44,10 +44,11 @@ static int64_t widest_of(const dense_layer *layers, int count)
     for (int i = 0; i < count; i++) w = layers[i].out > w ? layers[i].out : w;
     return w;
 }
+INLINE int64_t whole_panels(int64_t rows) { return (rows + TILE_LANES - 1) / TILE_LANES * TILE_LANES; }
 /* rows that a thread keeps in panels at once */
 static int64_t chunk_rows(int64_t n, int threads)
 {
-    const int64_t share = ((n + threads - 1) / threads + TILE_LANES - 1) / TILE_LANES * TILE_LANES;
+    const int64_t share = whole_panels((n + threads - 1) / threads);
     return share < NETWORK_CHUNK ? share : NETWORK_CHUNK;
 }
 /* Whether the threads share each layer's outputs: some would have no panel, or more than an eighth above their share. */
@@ -66,7 +67,7 @@ static int64_t network_scratch(const dense_layer *layers, int count, int64_t n, 
     const int64_t w = widest_of(layers, count);
     if (count == 1 && takes_dots(layers, count, n)) return 16;
     if (takes_dots(layers, count, n)) return 2 * n * (w + ROW_PAD) + 16;
-    return 2 * threads * chunk_rows(n, threads) * w + 16;
+    return 2 * (work_together(n, threads) ? whole_panels(n) : threads * chunk_rows(n, threads)) * w + 16;
 }
 
 static void network_small(void *context, lonja_team *team, int rank, int size)
@@ -171,7 +172,7 @@ static void network_large(void *context, lonja_team *team, int rank, int size)
     int64_t from, to;
     if (call->together) {
         network_rows(call, team, rank, size, 0, call->n, call->scratch,
-                     call->scratch + (call->n + TILE_LANES - 1) / TILE_LANES * TILE_LANES * call->widest);
+                     call->scratch + whole_panels(call->n) * call->widest);
         team_share(call->n, 1, rank, size, &from, &to);
     } else {
         const int64_t room = call->chunk * call->widest;
