@@ -4,7 +4,7 @@
  * DOT_SUMS products (AVX2, for many rows of x: 3 by 4); its accumulators, one vector each, are summed up together by
  * vf_sum_each. All rows of x pass over a group of weights before the next group is read, and inputs are taken in
  * blocks, so that both stay in the first-level cache. How large a group is, is the walk:
- *   near  x leaves room in the first-level cache: 4 rows of w (a tile's) at a time
+ *   near  x leaves room in the first-level cache: a tile's rows of w at a time
  *   wide  x does not: DOT_SUMS rows of w at a time
  *   far   no second-level cache holds the weights: as wide, in taller tiles, and the next rows are fetched ahead
  * A long single row of x takes dot_rows instead of tiles, where vectors are wide enough to be bound by memory.
@@ -25,7 +25,6 @@
 #define DOT_BLOCK 1024
 #define DOT_LONG 512 /* inputs from which on a row of w repays being read on its own */
 #define DOT_NEAR (8 * 1024) /* floats of x beside which a few rows of w stay in the first-level cache */
-#define DOT_MANY 12 /* rows of x from which on AVX2 takes tiles of 3 by 4 */
 #define DOT_FAR (256 * 1024) /* floats of weights that no second-level cache holds: fetched ahead */
 
 /* sum[m * rows + r] = x[m] . w[r] over k inputs; `ahead` floats after w[r] lies a row that is used soon */
@@ -127,6 +126,9 @@ INLINE void dot_group(const int mb, const int far, const dense_layer *layer, int
     }
 }
 
+/* whether tiles of 3 by 4 pay for m rows of x and n of w */
+INLINE int dot_tall(int64_t m, int64_t n, int64_t k) { return LONJA_AVX2 && m >= 12 && n > 2 && k >= 64; }
+
 /* m rows of x by outputs [n0, n1), `step` of them after the other, over inputs [k0, k0 + k) */
 INLINE void dot_block(const int step, const int far, const dense_layer *layer, int64_t n0, int64_t n1, const float *x,
                       int64_t xs, int64_t m, int64_t k0, int64_t k, float *y, int64_t ys)
@@ -141,7 +143,7 @@ INLINE void dot_block(const int step, const int far, const dense_layer *layer, i
             dot_group(4, 1, layer, n, stop, x, xs, k0, k, y, ys);
             r = 4;
         }
-        if (LONJA_AVX2 && !far && m >= DOT_MANY)
+        if (!far && dot_tall(m, stop - n, k))
             for (; m - r >= 3 && m - r != 4; r += 3) dot_group(3, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         for (; r + 4 <= m; r += 4) dot_group(4, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         for (; r + 2 <= m; r += 2) dot_group(2, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
@@ -173,7 +175,7 @@ static void dot_layer(const dense_layer *layer, int64_t n0, int64_t n1, const fl
         const int64_t k = layer->in - k0 < block ? layer->in - k0 : block;
         dot_blocks *run = dot_wide;
         if (layer->in * layer->out > DOT_FAR) run = dot_far;
-        else if (m % 4 == 0 && m * k <= DOT_NEAR) run = dot_near;
+        else if (m % 4 == 0 && m * k <= DOT_NEAR && !dot_tall(m, n1 - n0, k)) run = dot_near;
         run(layer, n0, n1, x, xs, m, k0, k, y, ys);
     }
     if (layer->activation != ACT_IDENTITY && layer->activation != ACT_SOFTMAX)

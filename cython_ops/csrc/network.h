@@ -25,7 +25,7 @@
 #define NETWORK_SMALL 3
 #endif
 #define NETWORK_NARROW 32 /* outputs of a single layer that do not repay the transposition of its input */
-#define NETWORK_CHUNK 64  /* rows kept in panels at once: few enough for the second-level cache; of TILE_LANES */
+#define NETWORK_CHUNK 64  /* rows kept in panels at once; few, so that they stay in the second-level cache */
 #define ROW_PAD 16        /* rows of equal low address bits would fight for the same cache sets */
 
 typedef struct {
@@ -51,10 +51,11 @@ static int64_t chunk_rows(int64_t n, int threads)
     const int64_t share = whole_panels((n + threads - 1) / threads);
     return share < NETWORK_CHUNK ? share : NETWORK_CHUNK;
 }
-/* Whether the threads share each layer's outputs: some would have no panel, or more than an eighth above their share. */
+/* Whether the threads share each layer's outputs: some would have no panel, or (up to four panels each) more than an
+ * eighth above their share. */
 static int work_together(int64_t n, int threads)
 {
-    const int64_t even = TILE_LANES * threads;
+    const int64_t even = (int64_t)TILE_LANES * threads;
     return threads > 1 && n <= 4 * even && (n + even - 1) / even * even * 8 > n * 9;
 }
 INLINE int takes_dots(const dense_layer *layers, int count, int64_t n)

@@ -1,11 +1,11 @@
-/* The threads of a call share one lonja_team. They meet by its round counter, which a waiting thread watches for a short
- * while before it sleeps: on a virtual machine a wake-up takes longer than most layers. The members are detached; all
- * have done their part when lonja_team_run returns.
+/* The threads of a call share one lonja_team. They meet by its round counter, which a waiting thread watches for a
+ * short while before it sleeps: on a virtual machine a wake-up takes longer than most layers. The members are
+ * detached; all have done their part when lonja_team_run returns.
  *
  * Where calls follow each other closely, the members then watch on, and the next call finds them awake. To wake or to
  * start one costs 25 us and, where its processor has gone to sleep, two or three times that. The caller begins a call
- * by moving the counter on; a member that has looked in vain moves it to ENDED: whoever comes first decides for all.
- * A process that was forked in between has no members and starts its own.
+ * by moving the counter on; a member that has watched in vain moves it to ENDED: whoever comes first decides for all.
+ * Members serve again only a caller whose surroundings are those they were started in. None is left in a fork.
  */
 #define _GNU_SOURCE
 #include "team.h"
@@ -15,23 +15,31 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #define MOST 64
-#ifndef LOOKS
-#define LOOKS 5000 /* at the counter before a thread sleeps or leaves: some 100 us */
-#define CLOSE 100000 /* nanoseconds between calls that follow each other closely */
+#ifndef PATIENCE
+#define PATIENCE 100000 /* nanoseconds that a thread watches the counter before it sleeps or leaves */
+#define CLOSE 100000    /* between calls that follow each other closely */
 #endif
 #define ENDED UINT64_MAX
-#define NONE -1
+
+/* what a thread inherits from the one that starts it, as far as it matters here */
+typedef struct {
+    unsigned modes; /* of floating point: rounding, denormals */
+    int count;      /* of `others`; -1 if unknown */
+#ifdef __GLIBC__
+    cpu_set_t others; /* processors that are not the caller's */
+#endif
+} surroundings;
 
 struct lonja_team {
     pthread_mutex_t lock;
     pthread_cond_t turn;
     int wanted, size, ranks, waiting, users;
-    int home;    /* the caller's processor, if each member may have one of the others; or NONE */
-    int lingers; /* after this call */
-    pid_t process;
+    int apart;        /* each member may have a processor of its own */
+    int lingers;      /* after this call */
+    int64_t patience; /* none where threads outnumber processors: whom they wait for could not run */
+    surroundings around;
     uint64_t round; /* 0 until all have been started, then one more each time that all have met or are called again */
     team_task task;
     void *context;
@@ -51,15 +59,18 @@ static int move_on(lonja_team *t, uint64_t round, uint64_t to)
 {
     return __atomic_compare_exchange_n(&t->round, &round, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
-/* whether the round ended while looked for so often */
-static int watch(lonja_team *t, uint64_t round)
+static int watch(lonja_team *t, uint64_t round) /* whether it ended meanwhile */
 {
-    for (int i = 0; i < LOOKS; i++) {
-        if (round_of(t) != round) return 1;
+    if (round_of(t) != round) return 1;
+    for (const int64_t end = clock_now() + t->patience; t->patience && clock_now() < end;)
+        for (int i = 0; i < 16; i++) {
+            if (round_of(t) != round) return 1;
 #if defined(__x86_64__)
-        __builtin_ia32_pause();
+            __builtin_ia32_pause();
+#elif defined(__aarch64__)
+            __asm__ volatile("isb");
 #endif
-    }
+        }
     return 0;
 }
 static void await_next(lonja_team *t, uint64_t round)
@@ -96,7 +107,12 @@ static void leave(lonja_team *t)
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
-/* whether another call comes soon */
+/* a team at rest that no call will take up: its members need not linger any longer */
+static void dismiss(lonja_team *t)
+{
+    move_on(t, round_of(t), ENDED);
+    leave(t);
+}
 static int is_called_again(lonja_team *t, uint64_t round)
 {
     if (!watch(t, round) && move_on(t, round, ENDED)) return 0;
@@ -118,26 +134,37 @@ static void *member_main(void *given)
     return NULL;
 }
 
-static int processor(void)
+static surroundings look_around(void)
+{
+    surroundings s = {.count = -1};
+#if defined(__x86_64__)
+    s.modes = __builtin_ia32_stmxcsr() & ~0x3fu; /* without the flags of what happened */
+#elif defined(__aarch64__)
+    s.modes = __builtin_aarch64_get_fpcr();
+#endif
+#ifdef __GLIBC__
+    if (!sched_getaffinity(0, sizeof s.others, &s.others)) {
+        CPU_CLR(sched_getcpu(), &s.others);
+        s.count = CPU_COUNT(&s.others);
+    }
+#endif
+    return s;
+}
+static int is_same(const surroundings *a, const surroundings *b)
 {
 #ifdef __GLIBC__
-    return sched_getcpu();
-#else
-    return NONE;
+    if (!CPU_EQUAL(&a->others, &b->others)) return 0;
 #endif
+    return a->modes == b->modes;
 }
 /* Members start on other processors than the caller's: Linux would at times leave one behind a caller that never
- * sleeps, and both would take turns. The number of those processors; 0 if none can be asked for. */
-static int keep_off(int caller, pthread_attr_t *members)
+ * sleeps, and both would take turns. Whether that is asked for. */
+static int keep_off_caller(pthread_attr_t *members, const surroundings *around)
 {
 #ifdef __GLIBC__
-    cpu_set_t others;
-    if (caller == NONE || sched_getaffinity(0, sizeof others, &others)) return 0;
-    CPU_CLR(caller, &others);
-    const int count = CPU_COUNT(&others);
-    return count && !pthread_attr_setaffinity_np(members, sizeof others, &others) ? count : 0;
+    return around->count > 0 && !pthread_attr_setaffinity_np(members, sizeof around->others, &around->others);
 #else
-    (void)caller, (void)members;
+    (void)members, (void)around;
     return 0;
 #endif
 }
@@ -155,22 +182,23 @@ static void give(lonja_team *t, team_task task, void *context, int linger)
 {
     t->task = task;
     t->context = context;
-    t->lingers = linger && t->home != NONE;
+    t->lingers = linger && t->apart;
 }
-static lonja_team *gather(int size, team_task task, void *context, int linger)
+static lonja_team *gather(int size, team_task task, void *context)
 {
     lonja_team *t = calloc(1, sizeof *t);
     if (!t) return NULL;
     t->wanted = size;
     t->size = 1;
-    t->process = getpid();
+    t->around = look_around();
+    const int enough = t->around.count >= (size < MOST ? size : MOST) - 1;
+    if (enough || t->around.count < 0) t->patience = PATIENCE;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->turn, NULL);
     pthread_attr_t detached; /* to join a thread would be to wait for its burial, some 15 us */
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    t->home = processor();
-    int others = keep_off(t->home, &detached);
+    int kept_off = keep_off_caller(&detached, &t->around);
     /* signals are for the interpreter's own thread */
     sigset_t all, before;
     sigfillset(&all);
@@ -178,41 +206,43 @@ static lonja_team *gather(int size, team_task task, void *context, int linger)
     while (t->size < size && t->size < MOST) {
         pthread_t thread;
         if (!pthread_create(&thread, &detached, member_main, t)) t->size++;
-        else if (others) others = let_run_anywhere(&detached); /* a sandbox may forbid to choose processors */
+        else if (kept_off) kept_off = let_run_anywhere(&detached); /* a sandbox may forbid to choose processors */
         else break;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&detached);
     t->users = t->size;
-    if (t->size == 1 || others < t->size - 1) t->home = NONE;
-    give(t, task, context, linger);
+    t->apart = enough && kept_off;
+    give(t, task, context, clock_now() - __atomic_load_n(&last_end, __ATOMIC_RELAXED) < CLOSE);
     begin_next(t);
     return t;
 }
-/* The team of the call before, at work again; NULL if there is none of this size, or none any more, or if the caller was
- * moved, perhaps to a member's processor. */
+/* the team of the call before, at work again; NULL if there is none, or none that fits, or none any more */
 static lonja_team *call_again(int size, team_task task, void *context)
 {
     lonja_team *t = __atomic_exchange_n(&resting, NULL, __ATOMIC_ACQ_REL);
     if (!t) return NULL;
-    if (t->process != getpid()) { /* its members are where this process was forked from */
-        free(t);
-        return NULL;
-    }
     const uint64_t round = round_of(t);
-    if (t->wanted == size && t->home == processor() && round != ENDED) {
+    const surroundings around = look_around();
+    if (t->wanted == size && is_same(&t->around, &around) && round != ENDED) {
         give(t, task, context, 1);
         if (move_on(t, round, round + 1)) return t;
     }
-    leave(t);
+    dismiss(t);
     return NULL;
 }
+/* by a handler, as process numbers come again, in namespaces at once */
+static void forget(void)
+{
+    free(resting);
+    resting = NULL;
+}
+__attribute__((constructor)) static void forget_in_forks(void) { pthread_atfork(NULL, NULL, forget); }
 
 void lonja_team_run(int size, team_task task, void *context)
 {
     lonja_team *t = size > 1 ? call_again(size, task, context) : NULL;
-    if (!t && size > 1)
-        t = gather(size, task, context, clock_now() - __atomic_load_n(&last_end, __ATOMIC_RELAXED) < CLOSE);
+    if (!t && size > 1) t = gather(size, task, context);
     if (!t) {
         lonja_team alone = {.size = 1};
         task(context, &alone, 0, 1);
@@ -221,6 +251,6 @@ void lonja_team_run(int size, team_task task, void *context)
     task(context, t, 0, t->size);
     lonja_team_wait(t);
     __atomic_store_n(&last_end, clock_now(), __ATOMIC_RELAXED);
-    if (t->lingers) t = __atomic_exchange_n(&resting, t, __ATOMIC_ACQ_REL);
-    if (t) leave(t);
+    if (!t->lingers) leave(t);
+    else if ((t = __atomic_exchange_n(&resting, t, __ATOMIC_ACQ_REL))) dismiss(t);
 }

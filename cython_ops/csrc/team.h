@@ -1,6 +1,5 @@
 /* Threads of one call: started for it, done before it ends. Where calls follow each other closely they watch for the next
- * one for a tenth of a millisecond; otherwise nothing spins beside other runtimes' threads, and nothing is lost in a
- * fork. */
+ * one for a tenth of a millisecond; otherwise nothing spins beside other runtimes' threads. */
 #ifndef LONJA_TEAM_H
 #define LONJA_TEAM_H
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -94,12 +95,57 @@ int main(void)
 """
 
 
-@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
-def test_a_process_forked_while_threads_linger_has_its_own(tmp_path: Path) -> None:
+MOVED = """
+#define _GNU_SOURCE
+#include "team.h"
+#include <sched.h>
+#include <stdatomic.h>
+static atomic_int wrong;
+static cpu_set_t allowed;
+static unsigned modes(void)
+{
+#ifdef __x86_64__
+    return __builtin_ia32_stmxcsr() & ~0x3fu;
+#else
+    return 0;
+#endif
+}
+static void task(void *context, lonja_team *team, int rank, int size)
+{
+    (void)team, (void)rank, (void)size;
+    wrong += modes() != *(unsigned *)context || !CPU_ISSET(sched_getcpu(), &allowed);
+}
+static void call_thrice(void)
+{
+    unsigned now = modes();
+    for (int i = 0; i < 3; i++) lonja_team_run(2, task, &now);
+}
+int main(void)
+{
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    call_thrice();
+#ifdef __x86_64__
+    __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040); /* denormals count as zero */
+#endif
+    call_thrice();
+    const int here = sched_getcpu();
+    CPU_ZERO(&allowed);
+    CPU_SET(here, &allowed);
+    sched_setaffinity(0, sizeof allowed, &allowed);
+    call_thrice();
+    return wrong;
+}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
+@pytest.mark.parametrize("program", [FORKED, MOVED], ids=["forked", "moved"])
+def test_threads_that_linger_serve_only_a_caller_like_the_one_that_started_them(
+    tmp_path: Path, program: str
+) -> None:
     source = Path(__file__).parents[3] / "cython_ops" / "csrc"
-    program = tmp_path / "forked"
-    (tmp_path / "forked.c").write_text(FORKED)
-    long = ["-DLOOKS=100000000", "-DCLOSE=9000000000", "-pthread", f"-I{source}"]
-    files = [str(tmp_path / "forked.c"), str(source / "team.c")]
-    subprocess.run(["cc", *long, *files, "-o", str(program)], check=True)
-    subprocess.run([str(program)], check=True, timeout=60)
+    (tmp_path / "program.c").write_text(program)
+    long = ["-DPATIENCE=3000000000", "-DCLOSE=3000000000", "-pthread", f"-I{source}"]
+    files = [str(tmp_path / "program.c"), str(source / "team.c")]
+    subprocess.run(["cc", *long, *files, "-o", str(tmp_path / "program")], check=True)
+    subprocess.run([str(tmp_path / "program")], check=True, timeout=60)
