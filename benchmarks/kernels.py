@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import cython_ops
@@ -84,7 +85,7 @@ def in_turns(contenders: Mapping[Name, Contender]) -> dict[Name, Sample]:
 
 def ours(tier: str, work: Work, *, threads: int = 1) -> Contender:
     """Our call on a tier."""
-    return lambda: _kernels.use_tier(tier), work.ours(threads)
+    return partial(_kernels.use_tier, tier), work.ours(threads)
 
 
 def beside_peers(work: Work, *, held: bool) -> dict[str, str]:
