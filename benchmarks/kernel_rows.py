@@ -166,20 +166,12 @@ def cosine_work(target: float, *, coded: bool) -> Work:
         return best[np.argsort(-scores[best])]
 
     peers = {"numpy": numpy} | torch_cosine(rows, query, 10)
-    if not coded:
-        exact = partial(cython_ops.cosine_topk, rows, query, 10)
-        return Work(
-            "cosine top-10, 100k x 384 f32",
-            target,
-            lambda threads: partial(exact, threads=threads),
-            peers,
-            shares_threads=True,
-        )
-    found = cython_ops.cosine_topk_codes(codes, gains, rows, query, 10)[1]
-    np.testing.assert_array_equal(found, numpy())
-    search = partial(cython_ops.cosine_topk_codes, codes, gains, rows, query, 10)
+    search = partial(cython_ops.cosine_topk, rows, query, 10)
+    if coded:
+        search = partial(cython_ops.cosine_topk_codes, codes, gains, rows, query, 10)
+    np.testing.assert_array_equal(search()[1], numpy())
     return Work(
-        "cosine top-10, 100k x 384 int8 + re-rank",
+        f"cosine top-10, 100k x 384 {'int8 + re-rank' if coded else 'f32'}",
         target,
         lambda threads: partial(search, threads=threads),
         peers,
