@@ -12,7 +12,6 @@
 #include "team.h"
 
 #define COSINE_AHEAD 1024 /* floats after the one in use to fetch: a quarter faster on memory-bound rows */
-#define COSINE_NEXT 2     /* candidates ahead of the one in use to fetch: they lie anywhere */
 
 typedef struct {
     double dot, square;
@@ -38,10 +37,6 @@ INLINE row_products products(const float *row, const float *query, int64_t d)
         p = vf_fma(u, u, p);
     }
     return (row_products){(double)vf_hsum(a + b), (double)vf_hsum(p + q)};
-}
-static void fetch_row(const float *row, int64_t d)
-{
-    for (int64_t i = 0; i < d; i += 16) __builtin_prefetch(row + i, 0, 3);
 }
 INLINE float cosine_of(row_products r, double query_square)
 {
@@ -173,10 +168,8 @@ static int64_t cosine_topk_codes(const int8_t *codes, const float *gains, const 
     const double query_square = products(query, query, d).square;
     lonja_team_run(threads, scan_rows, &s);
     best_heap h = {values, indices, merge_heaps(&s, threads), candidates};
-    for (int64_t j = 0; j < h.count; j++) {
-        if (j + COSINE_NEXT < h.count) fetch_row(rows + h.index[j + COSINE_NEXT] * d, d);
+    for (int64_t j = 0; j < h.count; j++)
         h.value[j] = cosine_of(products(rows + h.index[j] * d, query, d), query_square);
-    }
     for (int64_t j = h.count / 2 - 1; j >= 0; j--) heap_down(&h, j, h.count, h.value[j], h.index[j]);
     heap_sort(&h);
     vf_leave();
