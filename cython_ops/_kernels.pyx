@@ -56,6 +56,9 @@ cdef extern from "kernels.h" nogil:
         void (*image_to_pixels)(const uint8_t *, int64_t, int64_t, const float *, const float *, int, float *) noexcept nogil
         void (*softmax_rows)(const float *, float *, int64_t, int64_t) noexcept nogil
         void (*log_softmax_rows)(const float *, float *, int64_t, int64_t) noexcept nogil
+        double (*cross_entropy)(const float *, const int64_t *, const float *, int64_t, int64_t) noexcept nogil
+        void (*cross_entropy_back)(const float *, const int64_t *, const float *, int64_t, int64_t,
+                                   float *) noexcept nogil
         void (*activate)(int, float, const float *, float *, int64_t) noexcept nogil
         void (*activate_back)(int, float, const float *, const float *, float *, int64_t, int64_t) noexcept nogil
         int64_t (*network_scratch)(const dense_layer *, int, int64_t, int) noexcept nogil

@@ -49,21 +49,14 @@ class CrossEntropy:
                 f"classes are {labels.min()} to {labels.max()}, but the network has {outputs} outputs: "
                 "number the classes from 0 and give the last layer one output a class"
             )
-        return np.ascontiguousarray(labels, dtype=np.intp)
+        return np.ascontiguousarray(labels, dtype=np.int64)
 
     def value(self, outputs: Array, targets: Array, *, ops: Ops) -> float:
-        told = ops.log_softmax(outputs).take(_places(outputs, targets))
-        if self.weights is None:
-            return -float(np.add.reduce(told)) / len(outputs)
-        return -float(np.vdot(np.asarray(self.weights, told.dtype)[targets], told)) / len(outputs)
+        return ops.cross_entropy(outputs, targets, weights=_weights(self.weights, outputs.dtype))
 
     def gradient(self, outputs: Array, targets: Array, *, ops: Ops, out: Array) -> Array:
-        ops.softmax(outputs, out=out)
-        out.reshape(-1)[_places(out, targets)] -= 1
-        if self.weights is not None:
-            np.multiply(out, np.asarray(self.weights, out.dtype)[targets][:, None], out=out)
-        np.multiply(out, out.dtype.type(1 / len(out)), out=out)
-        return out
+        weights = _weights(self.weights, outputs.dtype)
+        return ops.cross_entropy_backward(outputs, targets, weights=weights, out=out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +151,6 @@ def _numbers(targets: Array, outputs: int, dtype: np.dtype[np.generic], name: st
     return np.ascontiguousarray(rows, dtype=dtype)
 
 
-def _places(outputs: Array, labels: Array) -> Array:
-    """Of each row the place of its class in the flat outputs."""
-    return _starts(len(labels), outputs.shape[1]) + labels
-
-
 @lru_cache(maxsize=4)
-def _starts(rows: int, width: int) -> Array:
-    """Of each row the place of its first output."""
-    return np.arange(0, rows * width, width)
+def _weights(weights: tuple[float, ...] | None, dtype: np.dtype[np.generic]) -> Array | None:
+    return None if weights is None else np.asarray(weights, dtype)

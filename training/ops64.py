@@ -28,10 +28,21 @@ def softmax(logits: Array, *, out: Array | None = None) -> Array:
     return _put(raised / raised.sum(axis=1, keepdims=True), out)
 
 
-def log_softmax(logits: Array, *, out: Array | None = None) -> Array:
-    """See `cython_ops.log_softmax`."""
+def cross_entropy(logits: Array, labels: Array, *, weights: Array | None = None) -> float:
+    """See `cython_ops.cross_entropy`."""
     lowered = logits - logits.max(axis=1, keepdims=True)
-    return _put(lowered - np.log(np.exp(lowered).sum(axis=1, keepdims=True)), out)
+    losses = np.log(np.exp(lowered).sum(axis=1)) - lowered[np.arange(len(labels)), labels]
+    return float((losses if weights is None else weights[labels] * losses).mean())
+
+
+def cross_entropy_backward(
+    logits: Array, labels: Array, *, weights: Array | None = None, out: Array | None = None
+) -> Array:
+    """See `cython_ops.cross_entropy_backward`."""
+    grad = softmax(logits)
+    grad[np.arange(len(labels)), labels] -= 1
+    share = 1 / len(labels) if weights is None else weights[labels][:, None] / len(labels)
+    return _put(grad * share, out)
 
 
 def activate(values: Array, *, activation: str, alpha: float = 0.01, out: Array | None = None) -> Array:

@@ -59,6 +59,9 @@ typedef struct {
                             const float *shift, int reversed, float *out);
     void (*softmax_rows)(const float *x, float *y, int64_t n, int64_t c);
     void (*log_softmax_rows)(const float *x, float *y, int64_t n, int64_t c);
+    double (*cross_entropy)(const float *x, const int64_t *labels, const float *weights, int64_t n, int64_t c);
+    void (*cross_entropy_back)(const float *x, const int64_t *labels, const float *weights, int64_t n, int64_t c,
+                               float *y);
     void (*activate)(int kind, float alpha, const float *x, float *y, int64_t n);
     void (*activate_back)(int kind, float alpha, const float *grad, const float *value, float *out, int64_t rows,
                           int64_t c);

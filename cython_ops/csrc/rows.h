@@ -1,4 +1,4 @@
-/* Softmax and log-softmax of whole rows, with the semantics of softmax.h for NaN and infinities. */
+/* Softmax, log-softmax and cross-entropy of whole rows, with the semantics of softmax.h for NaN and infinities. */
 #ifndef LONJA_ROWS_H
 #define LONJA_ROWS_H
 
@@ -37,31 +37,48 @@ static int64_t count_equal(const float *x, int64_t c, float v)
     return n;
 }
 
-/* x may be y */
+static void special_share(const float *x, float *y, int64_t c, float top, float share)
+{
+    if (has_nan(x, c)) {
+        fill_row(y, c, NAN);
+        return;
+    }
+    share = (float)((double)share / (double)count_equal(x, c, top));
+    for (int64_t i = 0; i < c; i++) y[i] = x[i] == top ? share : 0.0f;
+}
+
+/* y = share * softmax(x); x may be y. A row of one vector stays in its register. */
+static void share_row(const float *x, float *y, int64_t c, float share)
+{
+    if (c <= VL) {
+        const vf v = vf_load_n(x, c, -INFINITY);
+        const float top = vf_hmax(v);
+        const vf e = vf_exp_neg(v - vf_set1(top));
+        const float total = vf_hsum(e);
+        if (UNLIKELY(!(total >= 1.0f))) special_share(x, y, c, top, share);
+        else vf_store_n(y, e * vf_set1(share / total), c);
+        return;
+    }
+    lane_maxima lanes;
+    const float top = row_max(x, c, &lanes);
+    if (UNLIKELY(!(top < INFINITY && top > -INFINITY))) {
+        special_share(x, y, c, top, share);
+        return;
+    }
+    const double total = exp_row(x, y, c, top);
+    if (UNLIKELY(total != total)) {
+        fill_row(y, c, NAN);
+        return;
+    }
+    const vf scale = vf_set1((float)((double)share / total));
+    int64_t i = 0;
+    for (; i + VL <= c; i += VL) vf_store(y + i, vf_load(y + i) * scale);
+    for (; i < c; i++) y[i] *= scale[0];
+}
 static void softmax_rows(const float *x, float *y, int64_t n, int64_t c)
 {
-    for (int64_t r = 0; r < n; r++, x += c, y += c) {
-        lane_maxima lanes;
-        float top = row_max(x, c, &lanes);
-        if (UNLIKELY(!(top < INFINITY && top > -INFINITY))) {
-            if (has_nan(x, c)) {
-                fill_row(y, c, NAN);
-            } else {
-                float share = (float)(1.0 / (double)count_equal(x, c, top));
-                for (int64_t i = 0; i < c; i++) y[i] = x[i] == top ? share : 0.0f;
-            }
-            continue;
-        }
-        double total = exp_row(x, y, c, top);
-        if (UNLIKELY(total != total)) {
-            fill_row(y, c, NAN);
-            continue;
-        }
-        const vf scale = vf_set1((float)(1.0 / total));
-        int64_t i = 0;
-        for (; i + VL <= c; i += VL) vf_store(y + i, vf_load(y + i) * scale);
-        for (; i < c; i++) y[i] *= scale[0];
-    }
+    if (c == 0) return;
+    for (int64_t r = 0; r < n; r++) share_row(x + r * c, y + r * c, c, 1.0f);
     vf_leave();
 }
 
@@ -90,6 +107,44 @@ static void log_softmax_rows(const float *x, float *y, int64_t n, int64_t c)
         int64_t i = 0;
         for (; i + VL <= c; i += VL) vf_store(y + i, vf_load(x + i) - vtop - vlog);
         for (; i < c; i++) y[i] = x[i] - top - vlog[0];
+    }
+    vf_leave();
+}
+
+/* -log softmax(x)[label], in nats */
+static double surprise(const float *x, int64_t c, int64_t label)
+{
+    float top;
+    double mass;
+    if (c <= VL) {
+        const vf v = vf_load_n(x, c, -INFINITY);
+        top = vf_hmax(v);
+        mass = (double)vf_hsum(vf_exp_neg(v - vf_set1(top)));
+    } else {
+        lane_maxima lanes;
+        top = row_max(x, c, &lanes);
+        mass = mass_of(x, c, top);
+    }
+    if (LIKELY(mass >= 1.0)) return log(mass) - ((double)x[label] - (double)top);
+    if (has_nan(x, c)) return (double)NAN;
+    return x[label] == top ? log((double)count_equal(x, c, top)) : (double)INFINITY;
+}
+/* The mean over rows of weights[label] surprise; weights may be NULL. */
+static double cross_entropy(const float *x, const int64_t *labels, const float *weights, int64_t n, int64_t c)
+{
+    double sum = 0.0;
+    for (int64_t r = 0; r < n; r++, x += c)
+        sum += surprise(x, c, labels[r]) * (weights ? (double)weights[labels[r]] : 1.0);
+    vf_leave();
+    return sum / (double)n;
+}
+/* Its gradient by x; x may be y. */
+static void cross_entropy_back(const float *x, const int64_t *labels, const float *weights, int64_t n, int64_t c, float *y)
+{
+    for (int64_t r = 0; r < n; r++, x += c, y += c) {
+        const float share = (float)((weights ? (double)weights[labels[r]] : 1.0) / (double)n);
+        share_row(x, y, c, share);
+        y[labels[r]] -= share;
     }
     vf_leave();
 }

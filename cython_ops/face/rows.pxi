@@ -1,4 +1,4 @@
-# Whole rows: softmax, log-softmax, activations and their derivatives.
+# Whole rows: softmax, log-softmax, cross-entropy, activations and their derivatives.
 
 cdef dict ACTIVATIONS = {
     "identity": ACT_IDENTITY, "relu": ACT_RELU, "leaky_relu": ACT_LEAKY_RELU, "gelu": ACT_GELU, "tanh": ACT_TANH,
@@ -63,6 +63,67 @@ def log_softmax(logits, *, out=None):
         K.log_softmax_rows(<const float *>cnp.PyArray_DATA(x), <float *>cnp.PyArray_DATA(y),
                            cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1))
     return y
+
+
+cdef object _cross_entropy(object logits, object labels, object weights, object out, bint back):
+    """Of rows of logits and the class of each: the loss, or (`back`) its gradient."""
+    cdef cnp.ndarray x = _array(logits, "logits", cnp.NPY_FLOAT32, 2), l = _array(labels, "labels", cnp.NPY_INT64, 1)
+    cdef cnp.ndarray w = None if weights is None else _array(weights, "weights", cnp.NPY_FLOAT32, 1), y
+    cdef int64_t n = cnp.PyArray_DIM(x, 0), c = cnp.PyArray_DIM(x, 1), r
+    cdef const float *px = <const float *>cnp.PyArray_DATA(x)
+    cdef const int64_t *pl = <const int64_t *>cnp.PyArray_DATA(l)
+    cdef const float *pw = NULL if w is None else <const float *>cnp.PyArray_DATA(w)
+    cdef double loss
+    if cnp.PyArray_DIM(l, 0) != n:
+        raise ValueError(f"labels must have one entry a row of logits ({n}), not {cnp.PyArray_DIM(l, 0)}")
+    for r in range(n):
+        if not 0 <= pl[r] < c:
+            raise ValueError(f"labels must lie in [0, {c}), but labels[{r}] is {pl[r]}")
+    if w is not None:
+        _shaped(w, "weights", (c,))
+    if not back:
+        with nogil:
+            loss = K.cross_entropy(px, pl, pw, n, c)
+        return loss
+    y = _like(x, out, x)
+    _apart(y, "out", l, "labels")
+    if w is not None:
+        _apart(y, "out", w, "weights")
+    with nogil:
+        K.cross_entropy_back(px, pl, pw, n, c, <float *>cnp.PyArray_DATA(y))
+    return y
+
+
+def cross_entropy(logits, labels, *, weights=None):
+    """Mean over rows of -weights[label] log softmax(row)[label], in nats.
+
+    Parameters
+    ----------
+    logits : float32 [n, c], C-contiguous; may be read-only
+    labels : int64 [n], each in [0, c)
+    weights : float32 [c], of each class; None: all 1
+
+    Returns
+    -------
+    float; NaN without rows. A row with a NaN makes it NaN; otherwise infinities as in `log_softmax`.
+    Tolerance against the twin: 4e-6 of the largest row's loss and of the largest logit.
+    """
+    return _cross_entropy(logits, labels, weights, None, False)
+
+
+def cross_entropy_backward(logits, labels, *, weights=None, out=None):
+    """Gradient of `cross_entropy` by the logits: weights[label] (softmax(row) - [j = label]) / n.
+
+    Parameters
+    ----------
+    logits, labels, weights : as in `cross_entropy`
+    out : float32 [n, c] to write into; may be `logits` itself
+
+    Returns
+    -------
+    float32 [n, c]. NaN and infinities as in `softmax`. Tolerance against the twin: 4e-6 of weights[label] / n.
+    """
+    return _cross_entropy(logits, labels, weights, out, True)
 
 
 def activate(values, *, activation, float alpha=0.01, out=None):

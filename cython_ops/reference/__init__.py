@@ -18,7 +18,14 @@ from cython_ops.reference.dense import (
 )
 from cython_ops.reference.image import normalize_image
 from cython_ops.reference.optimizers import adam_step, adamw_step, rmsprop_step, sgd_step
-from cython_ops.reference.scores import entropy, log_softmax, softmax, softmax_topk
+from cython_ops.reference.scores import (
+    cross_entropy,
+    cross_entropy_backward,
+    entropy,
+    log_softmax,
+    softmax,
+    softmax_topk,
+)
 
 __all__ = [
     "DenseNetwork",
@@ -28,6 +35,8 @@ __all__ = [
     "adamw_step",
     "cosine_topk",
     "cosine_topk_codes",
+    "cross_entropy",
+    "cross_entropy_backward",
     "dense",
     "dense_backward_input",
     "dense_backward_weights",

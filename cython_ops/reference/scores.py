@@ -68,10 +68,8 @@ def softmax(logits: NDArray[np.float32], *, out: NDArray[np.float32] | None = No
     return _put(_rows(logits), out)
 
 
-def log_softmax(
-    logits: NDArray[np.float32], *, out: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """See `cython_ops.log_softmax`."""
+def _log_rows(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log-softmax of each row; a row with a NaN is NaN."""
     result = np.full(logits.shape, np.nan)
     for r, row in enumerate(logits.astype(np.float64)):
         if not row.size or np.isnan(row).any():
@@ -82,7 +80,39 @@ def log_softmax(
             result[r] = np.where(shared, -np.log(shared.sum()), -np.inf)
         else:
             result[r] = row - top - np.log(np.exp(row - top).sum())
-    return _put(result, out)
+    return result
+
+
+def log_softmax(
+    logits: NDArray[np.float32], *, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """See `cython_ops.log_softmax`."""
+    return _put(_log_rows(logits), out)
+
+
+def cross_entropy(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], *, weights: NDArray[np.float32] | None = None
+) -> float:
+    """See `cython_ops.cross_entropy`."""
+    losses = -_log_rows(logits)[np.arange(len(labels)), labels]
+    if weights is not None:
+        losses *= weights.astype(np.float64)[labels]
+    return float(losses.mean()) if len(losses) else float("nan")
+
+
+def cross_entropy_backward(
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    weights: NDArray[np.float32] | None = None,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """See `cython_ops.cross_entropy_backward`."""
+    result = _rows(logits)
+    result[np.arange(len(labels)), labels] -= 1
+    if weights is not None:
+        result *= weights.astype(np.float64)[labels][:, None]
+    return _put(result / max(1, len(labels)), out)
 
 
 def entropy(logits: NDArray[np.float32], *, activation: Activation = "softmax") -> NDArray[np.float64]:

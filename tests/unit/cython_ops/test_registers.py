@@ -16,11 +16,14 @@ def _calls() -> dict[str, Callable[[], object]]:
     rounded = cython_ops.DenseNetwork([(w, b, "gelu")], precision="bfloat16")
     grad, state = rng.standard_normal((40, 90), np.float32), np.zeros((40, 70), np.float32)
     codes, gains = cython_ops.quantize_rows(x)
+    labels = np.arange(40)
     pixels, boxes = np.zeros((9, 9, 3), np.uint8), np.abs(x[:, :4]).copy()
     return {
         "softmax_topk": lambda: cython_ops.softmax_topk(x, 5),
         "softmax": lambda: cython_ops.softmax(x),
         "log_softmax": lambda: cython_ops.log_softmax(x),
+        "cross_entropy": lambda: cython_ops.cross_entropy(x, labels),
+        "cross_entropy_backward": lambda: cython_ops.cross_entropy_backward(x, labels),
         "activate": lambda: cython_ops.activate(x, activation="gelu"),
         "activate_backward": lambda: cython_ops.activate_backward(x, x, activation="tanh"),
         "one row": lambda: network(x[:1]),

@@ -8,7 +8,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cython_ops import activate, activate_backward, entropy, log_softmax, reference, softmax, softmax_topk
+from cython_ops import (
+    activate,
+    activate_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    entropy,
+    log_softmax,
+    reference,
+    softmax,
+    softmax_topk,
+)
 
 ANY_TIER = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120
@@ -36,6 +46,50 @@ def test_wide_rows_sum_to_one(tier: str, c: int) -> None:
     logits = np.random.default_rng(c).standard_normal((2, c), np.float32)
     assert np.abs(softmax(logits).sum(axis=1, dtype=np.float64) - 1).max() < 1e-6
     np.testing.assert_allclose(log_softmax(logits), reference.log_softmax(logits), rtol=1e-6)
+
+
+@given(
+    logits=(TAME | WILD).filter(lambda z: z.shape[1] > 0),
+    seed=st.integers(0, 2**32),
+    weighted=st.booleans(),
+)
+@ANY_TIER
+def test_cross_entropy_and_its_gradient_equal_their_twins(
+    tier: str, logits: np.ndarray, seed: int, weighted: bool
+) -> None:
+    n, c = logits.shape
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, c, n)
+    weights = rng.uniform(0, 3, c).astype(np.float32) if weighted else None
+    got = cross_entropy(logits, labels, weights=weights)
+    want = reference.cross_entropy(logits, labels, weights=weights)
+    assert got == pytest.approx(want, rel=4e-6, abs=4e-6, nan_ok=True)
+    heaviest = 1.0 if weights is None else float(weights.max())
+    np.testing.assert_allclose(
+        cross_entropy_backward(logits, labels, weights=weights),
+        reference.cross_entropy_backward(logits, labels, weights=weights),
+        atol=4e-6 * heaviest / max(1, n),
+        rtol=4e-6,
+    )
+
+
+@pytest.mark.parametrize("c", [3, 16, 17, 1000])
+def test_the_gradient_may_take_the_place_of_the_logits(tier: str, c: int) -> None:
+    rng = np.random.default_rng(c)
+    logits, labels = rng.standard_normal((6, c), np.float32), rng.integers(0, c, 6)
+    want = cross_entropy_backward(logits, labels)
+    assert np.abs(want.sum(axis=1)).max() < 1e-6
+    assert cross_entropy_backward(logits, labels, out=logits) is logits
+    np.testing.assert_array_equal(logits, want)
+
+
+def test_unaligned_labels_and_weights_are_read_from_copies(tier: str) -> None:
+    logits = np.random.default_rng(2).standard_normal((40, 5), np.float32)
+    labels = np.arange(40) % 5
+    weights = np.linspace(1, 2, 5, dtype=np.float32)
+    shifted = np.frombuffer(b"\0" + labels.tobytes(), np.int64, offset=1)
+    heavy = np.frombuffer(b"\0" + weights.tobytes(), np.float32, offset=1)
+    assert cross_entropy(logits, shifted, weights=heavy) == cross_entropy(logits, labels, weights=weights)
 
 
 @given(logits=TAME)
@@ -118,5 +172,15 @@ def test_wrong_arguments_are_named() -> None:
     both = np.zeros((4, 3), np.float32)
     with pytest.raises(ValueError, match="out and the input overlap in memory"):
         log_softmax(both[:2], out=both[1:3])
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\), but labels\[1\] is 3"):
+        cross_entropy(x, np.array([0, 3]))
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\), but labels\[0\] is -1"):
+        cross_entropy_backward(x, np.array([-1, 0]))
+    with pytest.raises(ValueError, match=r"labels must have one entry a row of logits \(2\), not 3"):
+        cross_entropy(x, np.array([0, 1, 2]))
+    with pytest.raises(ValueError, match=r"weights must have shape \(3,\), not \(2,\)"):
+        cross_entropy(x, np.array([0, 1]), weights=np.ones(2, np.float32))
+    with pytest.raises(ValueError, match="out and weights overlap"):
+        cross_entropy_backward(both[:2], np.array([0, 1]), weights=both[2], out=both[2:])
     with pytest.raises(ValueError, match="out and values overlap"):
         activate_backward(x.copy(), x, activation="relu", out=x)
