@@ -87,25 +87,23 @@ class Connection(RequestHandler):
             self._unsent.watch()
 
     def data_received(self, data: bytes) -> None:
-        sleeper = self._waiter
-        between, repeat = self._between, self._repeat
+        sleeper = self._waiter if self._waiter is not None and not self._waiter.done() else None
+        between, known = self._between and not self._messages, self._repeat
         self._between, self._repeat = False, None
-        if sleeper is None or sleeper.done():
-            super().data_received(data)
-        else:
+        if sleeper is not None:
             self._waiter = None  # aiohttp's own loop sleeps on until it is known whether it is needed
-            if repeat is not None and self._depart_again(repeat, data, sleeper):
-                self._between, self._repeat = True, repeat
+            if known is not None and self._depart_again(known, data, sleeper):
+                self._between, self._repeat = True, known
                 return
-            super().data_received(data)
-            message = self._only_message()
-            if message is not None:
-                repeat = exact(data, message) if between else None
-                self._between = repeat is not None
-                if self._depart(message, sleeper):
-                    self._repeat = repeat
-                    self._disarm()
-                    return
+        super().data_received(data)
+        message = self._only_message()
+        repeat = exact(data, message) if message is not None and between else None
+        self._between = repeat is not None
+        if sleeper is not None:
+            if message is not None and self._depart(message, sleeper):
+                self._repeat = repeat
+                self._disarm()
+                return
             self._waiter = sleeper
             if self._messages:
                 sleeper.set_result(None)

@@ -112,6 +112,28 @@ async def test_a_head_that_comes_again_is_not_parsed_whatever_the_length(
     assert (marks(node), fed.qsize()) == ([0, 1, 2, 3], 1)
 
 
+async def test_a_head_is_known_again_where_the_first_request_came_with_the_connection(
+    node: Served, fed: asyncio.Queue[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, start = asyncio.Event(), RequestHandler.start
+
+    async def late(self: RequestHandler) -> None:
+        await begun.wait()
+        await start(self)
+
+    monkeypatch.setattr(RequestHandler, "start", late)
+    line = Line(*await asyncio.open_connection("127.0.0.1", node.port))
+    line.write(head(len(body(0))) + body(0))
+    await asyncio.wait_for(fed.get(), 10)
+    begun.set()
+    assert await line.answer() == 200
+    for mark in (1, 2, 3):
+        line.write(head(len(body(mark))) + body(mark))
+        assert await line.answer() == 200
+    await line.close()
+    assert (marks(node), fed.qsize()) == ([0, 1, 2, 3], 1)
+
+
 async def test_what_the_express_lane_does_not_take_is_parsed(
     node: Served, line: Line, fed: asyncio.Queue[bytes]
 ) -> None:
