@@ -1,17 +1,19 @@
 /* The k rows most similar to a query by cosine: over float32 rows, or over int8 codes with an exact second look.
  *
  * Both scans are bound by memory: the float scan forms the norms in passing; the int8 scan reads a quarter of the
- * bytes, keeps the best `candidates`, and scores those again from the float rows. Threads share the rows; each
- * has a heap of its own, and the heaps are merged in row order, so the answer does not depend on their number.
+ * bytes, keeps the best `candidates`, and scores those again from the float rows. Threads share the rows, and the
+ * candidates; each has a heap of its own, and ties go to the lower row, so the answer does not depend on their number.
  * A row without a finite score (zero norm scores 0) counts as -Inf.
  */
 #ifndef LONJA_COSINE_H
 #define LONJA_COSINE_H
 
+#include "shuffle.h"
 #include "softmax.h"
 #include "team.h"
 
-#define COSINE_AHEAD 1024 /* floats after the one in use to fetch: a quarter faster on memory-bound rows */
+#define COSINE_AHEAD 12288 /* bytes after those in use to fetch: a third faster on memory-bound rows */
+#define COSINE_BLOCK 64 /* rows scored before they are ranked: what is one of the best interrupts no row */
 
 typedef struct {
     double dot, square;
@@ -22,8 +24,8 @@ INLINE row_products products(const float *row, const float *query, int64_t d)
     vf a = vf_zero(), b = vf_zero(), p = vf_zero(), q = vf_zero();
     int64_t i = 0;
     for (; i + 2 * VL <= d; i += 2 * VL) {
-        __builtin_prefetch(row + i + COSINE_AHEAD, 0, 3);
-        if (VL == 16) __builtin_prefetch(row + i + COSINE_AHEAD + VL, 0, 3);
+        __builtin_prefetch(row + i + COSINE_AHEAD / 4, 0, 3);
+        if (VL == 16) __builtin_prefetch(row + i + COSINE_AHEAD / 4 + VL, 0, 3);
         vf u = vf_load(row + i), v = vf_load(row + i + VL);
         a = vf_fma(u, vf_load(query + i), a);
         b = vf_fma(v, vf_load(query + i + VL), b);
@@ -46,45 +48,58 @@ INLINE float cosine_of(row_products r, double query_square)
     return c >= -2.0 && c <= 2.0 ? (float)c : -INFINITY;
 }
 
-INLINE int32_t dot_codes(const int8_t *row, const int16_t *query, int64_t d)
+/* Products of `rows` (1 to 4) rows of codes, which lie one after the other, with a query that is loaded once. */
+INLINE void dot_codes(const int rows, const int8_t *row, const int16_t *query, int64_t d, int32_t *sums)
 {
     int64_t i = 0;
-    int32_t sum = 0;
+    EACH_UNROLLED for (int r = 0; r < rows; r++) sums[r] = 0;
 #if LONJA_AVX512
-    __m512i a = _mm512_setzero_si512(), b = a;
+    __m512i a[4];
+    EACH_UNROLLED for (int r = 0; r < rows; r++) a[r] = _mm512_setzero_si512();
     for (; i + 64 <= d; i += 64) {
-        __builtin_prefetch(row + i + 4 * COSINE_AHEAD, 0, 3);
-        const __m512i u = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(row + i)));
-        const __m512i v = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(row + i + 32)));
-        a = _mm512_add_epi32(a, _mm512_madd_epi16(u, _mm512_loadu_si512(query + i)));
-        b = _mm512_add_epi32(b, _mm512_madd_epi16(v, _mm512_loadu_si512(query + i + 32)));
+        const __m512i p = _mm512_loadu_si512(query + i), q = _mm512_loadu_si512(query + i + 32);
+        EACH_UNROLLED for (int r = 0; r < rows; r++) {
+            const int8_t *at = row + r * d + i;
+            __builtin_prefetch(row + COSINE_AHEAD + i * rows + r * 64, 0, 3);
+            const __m512i u = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)at));
+            const __m512i v = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(at + 32)));
+            a[r] = _mm512_add_epi32(a[r], _mm512_add_epi32(_mm512_madd_epi16(u, p), _mm512_madd_epi16(v, q)));
+        }
     }
-    sum = _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+    EACH_UNROLLED for (int r = 0; r < rows; r++) sums[r] = _mm512_reduce_add_epi32(a[r]);
 #elif LONJA_AVX2
-    __m256i a = _mm256_setzero_si256(), b = a;
+    __m256i a[4];
+    EACH_UNROLLED for (int r = 0; r < rows; r++) a[r] = _mm256_setzero_si256();
     for (; i + 32 <= d; i += 32) {
-        __builtin_prefetch(row + i + 4 * COSINE_AHEAD, 0, 3);
-        const __m256i u = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + i)));
-        const __m256i v = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + i + 16)));
-        a = _mm256_add_epi32(a, _mm256_madd_epi16(u, _mm256_loadu_si256((const __m256i *)(query + i))));
-        b = _mm256_add_epi32(b, _mm256_madd_epi16(v, _mm256_loadu_si256((const __m256i *)(query + i + 16))));
+        const __m256i p = _mm256_loadu_si256((const __m256i *)(query + i));
+        const __m256i q = _mm256_loadu_si256((const __m256i *)(query + i + 16));
+        EACH_UNROLLED for (int r = 0; r < rows; r++) {
+            const int8_t *at = row + r * d + i;
+            if (r % 2 == 0) __builtin_prefetch(row + COSINE_AHEAD + i * rows + r * 32, 0, 3);
+            const __m256i u = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)at));
+            const __m256i v = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(at + 16)));
+            a[r] = _mm256_add_epi32(a[r], _mm256_add_epi32(_mm256_madd_epi16(u, p), _mm256_madd_epi16(v, q)));
+        }
     }
-    a = _mm256_add_epi32(a, b);
-    __m128i h = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
-    h = _mm_add_epi32(h, _mm_shuffle_epi32(h, 0x4e));
-    sum = _mm_cvtsi128_si32(_mm_add_epi32(h, _mm_shuffle_epi32(h, 0xb1)));
+    EACH_UNROLLED for (int r = 0; r < rows; r++) {
+        __m128i h = _mm_add_epi32(_mm256_castsi256_si128(a[r]), _mm256_extracti128_si256(a[r], 1));
+        h = _mm_add_epi32(h, _mm_shuffle_epi32(h, 0x4e));
+        sums[r] = _mm_cvtsi128_si32(_mm_add_epi32(h, _mm_shuffle_epi32(h, 0xb1)));
+    }
 #endif
+    for (int r = 0; r < rows; r++, row += d) {
+        int64_t j = i;
 #if LONJA_SSE
-    __m128i a = _mm_setzero_si128();
-    for (; i + 8 <= d; i += 8) {
-        const __m128i u = _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(row + i)));
-        a = _mm_add_epi32(a, _mm_madd_epi16(u, _mm_loadu_si128((const __m128i *)(query + i))));
-    }
-    a = _mm_add_epi32(a, _mm_shuffle_epi32(a, 0x4e));
-    sum = _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
+        __m128i c = _mm_setzero_si128();
+        for (; j + 8 <= d; j += 8) {
+            const __m128i u = _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(row + j)));
+            c = _mm_add_epi32(c, _mm_madd_epi16(u, _mm_loadu_si128((const __m128i *)(query + j))));
+        }
+        c = _mm_add_epi32(c, _mm_shuffle_epi32(c, 0x4e));
+        sums[r] += _mm_cvtsi128_si32(_mm_add_epi32(c, _mm_shuffle_epi32(c, 0xb1)));
 #endif
-    for (; i < d; i++) sum += (int32_t)row[i] * query[i];
-    return sum;
+        for (; j < d; j++) sums[r] += (int32_t)row[j] * query[j];
+    }
 }
 
 typedef struct {
@@ -95,40 +110,50 @@ typedef struct {
     int64_t n, d, k;
     double query_square;
     float *values;
-    int64_t *indices, *counts;
+    int64_t *indices, *counts, found;
 } cosine_scan;
+
+/* scores of `count` rows from `first` */
+static void score_rows(const cosine_scan *s, int64_t first, int64_t count, float *scores)
+{
+    if (!s->codes) {
+        for (int64_t r = 0; r < count; r++)
+            scores[r] = cosine_of(products(s->rows + (first + r) * s->d, s->query, s->d), s->query_square);
+        return;
+    }
+    int32_t sums[COSINE_BLOCK];
+    int64_t r = 0;
+    for (; r + 4 <= count; r += 4) dot_codes(4, s->codes + (first + r) * s->d, s->query_codes, s->d, sums + r);
+    for (; r < count; r++) dot_codes(1, s->codes + (first + r) * s->d, s->query_codes, s->d, sums + r);
+    for (r = 0; r < count; r++) {
+        const float score = (float)sums[r] * s->gains[first + r];
+        scores[r] = score < INFINITY ? score : -INFINITY;
+    }
+}
 
 static void scan_rows(void *context, lonja_team *team, int rank, int size)
 {
     (void)team;
     const cosine_scan *s = context;
     best_heap h = {s->values + rank * s->k, s->indices + rank * s->k, 0, s->k};
+    float scores[COSINE_BLOCK];
     int64_t from, to;
     team_share(s->n, 1, rank, size, &from, &to);
-    for (int64_t r = from; r < to; r++) {
-        float score;
-        if (s->codes) {
-            score = (float)dot_codes(s->codes + r * s->d, s->query_codes, s->d) * s->gains[r];
-            score = score < INFINITY ? score : -INFINITY;
-        } else {
-            score = cosine_of(products(s->rows + r * s->d, s->query, s->d), s->query_square);
-        }
-        heap_offer(&h, score, r);
+    for (; from < to; from += COSINE_BLOCK) {
+        const int64_t count = to - from < COSINE_BLOCK ? to - from : COSINE_BLOCK;
+        score_rows(s, from, count, scores);
+        for (int64_t r = 0; r < count; r++) heap_offer(&h, scores[r], from + r);
     }
     s->counts[rank] = h.count;
 }
 
-/* Heaps of the threads into the first one, best first; the number of rows found. */
-static int64_t merge_heaps(const cosine_scan *s, int size)
+/* Heaps of the threads into the first one, which stays a heap; the number of rows found. */
+static best_heap merge_heaps(const cosine_scan *s, int size)
 {
     best_heap all = {s->values, s->indices, s->counts[0], s->k};
-    for (int t = 1; t < size; t++) {
-        best_heap part = {s->values + t * s->k, s->indices + t * s->k, s->counts[t], s->k};
-        heap_sort(&part); /* equal scores of a part in index order, and its indices all come after those before */
-        for (int64_t j = 0; j < part.count; j++) heap_offer(&all, part.value[j], part.index[j]);
-    }
-    heap_sort(&all);
-    return all.count;
+    for (int t = 1; t < size; t++)
+        for (int64_t j = t * s->k; j < t * s->k + s->counts[t]; j++) heap_take(&all, s->values[j], s->indices[j]);
+    return all;
 }
 
 /* values and indices: threads * k each, the answer in the first k; counts: threads, zeroed */
@@ -140,7 +165,9 @@ static int64_t cosine_topk(const float *rows, const float *query, int64_t n, int
                      .values = values, .indices = indices, .counts = counts};
     lonja_team_run(threads, scan_rows, &s);
     vf_leave();
-    return merge_heaps(&s, threads);
+    best_heap best = merge_heaps(&s, threads);
+    heap_sort(&best);
+    return best.count;
 }
 
 /* codes [n][d], gains [n]: codes * gain approximates row / |row|. Rows without a finite norm: gain NaN. */
@@ -158,18 +185,30 @@ static void quantize_rows(const float *rows, int64_t n, int64_t d, int8_t *codes
     vf_leave();
 }
 
+/* Scans the codes, and then scores the best `k` of all threads from the float rows. */
+static void scan_twice(void *context, lonja_team *team, int rank, int size)
+{
+    cosine_scan *s = context;
+    int64_t from, to;
+    scan_rows(context, team, rank, size);
+    lonja_team_wait(team);
+    if (rank == 0) s->found = merge_heaps(s, size).count;
+    lonja_team_wait(team);
+    team_share(s->found, 1, rank, size, &from, &to);
+    for (int64_t j = from; j < to; j++)
+        s->values[j] = cosine_of(products(s->rows + s->indices[j] * s->d, s->query, s->d), s->query_square);
+}
+
 /* values and indices: threads * candidates each; the k best of them, scored exactly, first */
 static int64_t cosine_topk_codes(const int8_t *codes, const float *gains, const float *rows, const float *query,
                                  const int16_t *query_codes, int64_t n, int64_t d, int64_t k, int64_t candidates,
                                  float *values, int64_t *indices, int64_t *counts, int threads)
 {
     cosine_scan s = {.rows = rows, .query = query, .codes = codes, .query_codes = query_codes, .gains = gains,
-                     .n = n, .d = d, .k = candidates, .values = values, .indices = indices, .counts = counts};
-    const double query_square = products(query, query, d).square;
-    lonja_team_run(threads, scan_rows, &s);
-    best_heap h = {values, indices, merge_heaps(&s, threads), candidates};
-    for (int64_t j = 0; j < h.count; j++)
-        h.value[j] = cosine_of(products(rows + h.index[j] * d, query, d), query_square);
+                     .n = n, .d = d, .k = candidates, .query_square = products(query, query, d).square,
+                     .values = values, .indices = indices, .counts = counts};
+    lonja_team_run(threads, scan_twice, &s);
+    best_heap h = {values, indices, s.found, candidates};
     for (int64_t j = h.count / 2 - 1; j >= 0; j--) heap_down(&h, j, h.count, h.value[j], h.index[j]);
     heap_sort(&h);
     vf_leave();

@@ -60,6 +60,12 @@ static inline void heap_offer(best_heap *h, float v, int64_t i)
     h->value[at] = v;
     h->index[at] = i;
 }
+/* An element in any order. */
+static inline void heap_take(best_heap *h, float v, int64_t i)
+{
+    if (h->count < h->k) heap_offer(h, v, i);
+    else if (worse(h->value[0], h->index[0], v, i)) heap_down(h, 0, h->count, v, i);
+}
 static void heap_sort(best_heap *h) /* best first */
 {
     for (int64_t last = h->count - 1; last > 0; last--) {

@@ -34,10 +34,17 @@ def test_the_scan_equals_the_twin(tier: str, n: int, d: int, k: int, threads: in
     assert len(indices) == len(want_indices)
 
 
-def test_equal_rows_come_in_index_order_whatever_the_threads(tier: str) -> None:
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_equal_rows_come_in_index_order_whatever_the_threads(tier: str, threads: int) -> None:
     rows = np.ones((50, 20), np.float32)
-    for threads in (1, 2, 3, 7):
-        assert cosine_topk(rows, rows[0], 5, threads=threads)[1].tolist() == [0, 1, 2, 3, 4]
+    assert cosine_topk(rows, rows[0], 5, threads=threads)[1].tolist() == [0, 1, 2, 3, 4]
+    rows[3:25] = 0  # a second thread has more of the best than are wanted
+    codes, gains = quantize_rows(rows)
+    for found in (
+        cosine_topk(rows, rows[0], 5, threads=threads),
+        cosine_topk_codes(codes, gains, rows, rows[0], 5, candidates=5, threads=threads),
+    ):
+        assert found[1].tolist() == [0, 1, 2, 25, 26]
 
 
 def test_rows_without_a_finite_score_come_last(tier: str) -> None:
@@ -75,13 +82,19 @@ def test_codes_find_what_the_exact_scan_finds(tier: str, d: int, threads: int) -
         np.testing.assert_array_equal(scores, want_scores)
 
 
-@given(n=st.integers(1, 60), d=st.integers(1, 150), k=st.integers(0, 70), seed=st.integers(0, 99))
+@given(
+    n=st.integers(1, 200),
+    d=st.integers(1, 150),
+    k=st.integers(0, 70),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
 @ANY_TIER
-def test_the_coded_scan_equals_the_twin(tier: str, n: int, d: int, k: int, seed: int) -> None:
+def test_the_coded_scan_equals_the_twin(tier: str, n: int, d: int, k: int, threads: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, query = rng.standard_normal((n, d), np.float32), rng.standard_normal(d, np.float32)
     codes, gains = quantize_rows(rows)
-    scores, _ = cosine_topk_codes(codes, gains, rows, query, k)
+    scores, _ = cosine_topk_codes(codes, gains, rows, query, k, threads=threads)
     want, _ = reference.cosine_topk_codes(codes, gains, rows, query, k)
     np.testing.assert_allclose(scores, want, rtol=0, atol=2e-6)
 
