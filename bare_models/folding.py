@@ -119,6 +119,10 @@ def _scaled_inputs(affine: AffinePart, dense: DensePart) -> DensePart:
 
 
 def rounded(values: npt.NDArray[np.float64]) -> Floats:
-    """As float32; what is beyond it becomes infinite."""
+    """As float32, aligned to cache lines like what `reader` gives; what is beyond it becomes infinite."""
+    room = np.empty(values.size + 15, np.float32)
+    first = -room.ctypes.data % 64 // room.itemsize
+    result = room[first : first + values.size].reshape(values.shape)
     with np.errstate(over="ignore"):
-        return values.astype(np.float32)
+        result[...] = values
+    return result

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bare_models.folding import rounded
 from bare_models.layers import (
     ActivationLayer,
     BareInvalid,
@@ -55,6 +56,14 @@ def test_folding_and_fusing_change_nothing(layers: list[Layer], count: int) -> N
     got = Network(layers, given)(rows(count))
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, answer(layers, given, rows(count)), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (64, 128)])
+def test_folded_numbers_are_aligned_as_those_of_a_file(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(3).standard_normal(shape)
+    kept = [rounded(values) for _ in range(8)]
+    assert {array.ctypes.data % 64 for array in kept} == {0}
+    np.testing.assert_array_equal(kept[-1], values.astype(np.float32))
 
 
 def test_norms_beside_dense_layers_cost_nothing() -> None:
