@@ -83,6 +83,9 @@ cdef extern from "kernels.h" nogil:
     const bf16_unit *const lonja_bf16_units[]
     int lonja_unit_runs(const bf16_unit *)
 
+cdef extern from "team.h" nogil:
+    enum: TEAM_MOST
+
 cdef extern from "nms.h" nogil:
     ctypedef struct nms_request:
         const float *boxes

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define MOST 64
 #ifndef PATIENCE
 #define PATIENCE 100000 /* nanoseconds that a thread watches the counter before it sleeps or leaves */
 #define CLOSE 100000    /* between calls that follow each other closely */
@@ -191,7 +190,7 @@ static lonja_team *gather(int size, team_task task, void *context)
     t->wanted = size;
     t->size = 1;
     t->around = look_around();
-    const int enough = t->around.count >= (size < MOST ? size : MOST) - 1;
+    const int enough = t->around.count >= (size < TEAM_MOST ? size : TEAM_MOST) - 1;
     if (enough || t->around.count < 0) t->patience = PATIENCE;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->turn, NULL);
@@ -203,7 +202,7 @@ static lonja_team *gather(int size, team_task task, void *context)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    while (t->size < size && t->size < MOST) {
+    while (t->size < size && t->size < TEAM_MOST) {
         pthread_t thread;
         if (!pthread_create(&thread, &detached, member_main, t)) t->size++;
         else if (kept_off) kept_off = let_run_anywhere(&detached); /* a sandbox may forbid to choose processors */

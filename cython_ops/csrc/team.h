@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#define TEAM_MOST 64 /* threads that work on one call, however many may */
+
 typedef struct lonja_team lonja_team;
 typedef void (*team_task)(void *context, lonja_team *team, int rank, int size);
 

@@ -34,7 +34,7 @@ def dense_backward_weights(grad, x, *, int threads=1, grad_weight=None, grad_bia
     cdef int64_t n = cnp.PyArray_DIM(g, 0), outputs = cnp.PyArray_DIM(g, 1), inputs = cnp.PyArray_DIM(v, 1)
     if cnp.PyArray_DIM(v, 0) != n:
         raise ValueError(f"x must have as many rows as grad ({n}), not {cnp.PyArray_DIM(v, 0)}")
-    _threads(threads)
+    threads = _threads(threads)
     cdef cnp.ndarray dw = _result(grad_weight, "grad_weight", 2, outputs, inputs)
     cdef cnp.ndarray db = _result(grad_bias, "grad_bias", 1, outputs, 0)
     _apart(dw, "grad_weight", g, "grad")
@@ -71,7 +71,7 @@ def dense_backward_input(grad, weight, *, int threads=1, out=None):
     cdef int64_t n = cnp.PyArray_DIM(g, 0), outputs = cnp.PyArray_DIM(g, 1), inputs = cnp.PyArray_DIM(w, 1)
     if cnp.PyArray_DIM(w, 0) != outputs:
         raise ValueError(f"weight must have as many rows as grad has columns ({outputs}), not {cnp.PyArray_DIM(w, 0)}")
-    _threads(threads)
+    threads = _threads(threads)
     cdef cnp.ndarray dx = _result(out, "out", 2, n, inputs)
     _apart(dx, "out", g, "grad")
     _apart(dx, "out", w, "weight")

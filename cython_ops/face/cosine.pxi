@@ -31,7 +31,7 @@ def cosine_topk(rows, query, Py_ssize_t k, *, int threads=1):
     the number of threads.
     """
     cdef cnp.ndarray r = _array(rows, "rows", cnp.NPY_FLOAT32, 2), q = _array(query, "query", cnp.NPY_FLOAT32, 1)
-    _search(r, q, k, threads)
+    threads = _search(r, q, k, threads)
     cdef int64_t n = cnp.PyArray_DIM(r, 0), d = cnp.PyArray_DIM(r, 1), most = k if k < n else n, found
     cdef cnp.ndarray values = _new(2, threads, most, cnp.NPY_FLOAT32), indices = _new(2, threads, most, cnp.NPY_INT64)
     cdef cnp.npy_intp slots = threads
@@ -86,7 +86,7 @@ def cosine_topk_codes(codes, gains, rows, query, Py_ssize_t k, *, candidates=Non
     """
     cdef cnp.ndarray c = _array(codes, "codes", cnp.NPY_INT8, 2), g = _array(gains, "gains", cnp.NPY_FLOAT32, 1)
     cdef cnp.ndarray r = _array(rows, "rows", cnp.NPY_FLOAT32, 2), q = _array(query, "query", cnp.NPY_FLOAT32, 1)
-    _search(r, q, k, threads)
+    threads = _search(r, q, k, threads)
     cdef int64_t n = cnp.PyArray_DIM(r, 0), d = cnp.PyArray_DIM(r, 1), best = k if k < n else n, found
     _shaped(c, "codes", (n, d))
     _shaped(g, "gains", (n,))

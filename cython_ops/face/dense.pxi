@@ -1,9 +1,10 @@
 # Dense layers forward.
 
 cdef int _threads(int threads) except -1:
+    """How many of `threads` a call can use."""
     if threads < 1:
         raise ValueError(f"threads must be at least 1, but is {threads}")
-    return 0
+    return min(threads, TEAM_MOST)
 
 
 cdef int _fill_layer(dense_layer *layer, cnp.ndarray weight, cnp.ndarray bias, int activation, float alpha) except -1:
@@ -20,11 +21,10 @@ cdef int _fill_layer(dense_layer *layer, cnp.ndarray weight, cnp.ndarray bias, i
     return 0
 
 
-cdef cnp.ndarray _input(object given, int64_t inputs, int threads):
+cdef cnp.ndarray _input(object given, int64_t inputs):
     cdef cnp.ndarray x = _array(given, "x", cnp.NPY_FLOAT32, 2)
     if cnp.PyArray_DIM(x, 1) != inputs:
         raise ValueError(f"x must have shape (n, {inputs}), as weight has {inputs} columns, not {(<object>x).shape}")
-    _threads(threads)
     return x
 
 
@@ -92,8 +92,8 @@ def dense(x, weight, bias=None, *, activation="identity", float alpha=0.01, int 
         _apart(<cnp.ndarray>out, "out", w, "weight")
         if b is not None:
             _apart(<cnp.ndarray>out, "out", b, "bias")
-    cdef cnp.ndarray given = _input(x, layer.inputs, threads), y = _output(out, given, layer.outputs)
-    _run(&layer, 1, given, y, threads, &DENSE_SPARE)
+    cdef cnp.ndarray given = _input(x, layer.inputs), y = _output(out, given, layer.outputs)
+    _run(&layer, 1, given, y, _threads(threads), &DENSE_SPARE)
     return y
 
 
@@ -171,11 +171,11 @@ cdef class DenseNetwork:
                 _apart(<cnp.ndarray>out, "out", <cnp.ndarray>w, "a weight")
                 if b is not None:
                     _apart(<cnp.ndarray>out, "out", <cnp.ndarray>b, "a bias")
-        cdef cnp.ndarray given = _input(x, self.inputs, threads), y = _output(out, given, self.outputs)
+        cdef cnp.ndarray given = _input(x, self.inputs), y = _output(out, given, self.outputs)
         if self.rounded == NULL:
-            _run(self.layers, self.count, given, y, threads, &self.spare)
+            _run(self.layers, self.count, given, y, _threads(threads), &self.spare)
         else:
-            self._run_rounded(given, y, threads)
+            self._run_rounded(given, y, _threads(threads))
         return y
 
     cdef int _run_rounded(self, cnp.ndarray x, cnp.ndarray y, int threads) except -1:
