@@ -6,6 +6,7 @@ overflow. `prepare` turns targets into an array that a batch is a view of; class
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -40,6 +41,12 @@ class CrossEntropy:
 
     weights: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tuple(map(float, self.weights)))
+            if not all(map(math.isfinite, self.weights)):
+                raise PlanInvalid(f"cross-entropy weights {self.weights} must be finite numbers")
+
     def prepare(self, targets: Array, outputs: int, *, dtype: np.dtype[np.generic]) -> Array:  # noqa: ARG002
         labels = np.asarray(targets)
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -48,6 +55,11 @@ class CrossEntropy:
             raise PlanInvalid(
                 f"classes are {labels.min()} to {labels.max()}, but the network has {outputs} outputs: "
                 "number the classes from 0 and give the last layer one output a class"
+            )
+        if self.weights is not None and len(self.weights) != outputs:
+            raise PlanInvalid(
+                f"cross-entropy has {len(self.weights)} weights, but the network has {outputs} outputs: "
+                "give each class one"
             )
         return np.ascontiguousarray(labels, dtype=np.int64)
 

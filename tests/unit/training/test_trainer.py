@@ -278,6 +278,10 @@ def test_targets_that_do_not_fit_the_loss_are_refused() -> None:
         CrossEntropy().prepare(np.array([0, 3]), 3, dtype=kind)
     with pytest.raises(PlanInvalid, match="class numbers"):
         CrossEntropy().prepare(np.array([0.5]), 3, dtype=kind)
+    with pytest.raises(PlanInvalid, match="has 2 weights, but the network has 3 outputs"):
+        CrossEntropy(weights=(1, 2)).prepare(np.array([0, 1]), 3, dtype=kind)
+    with pytest.raises(PlanInvalid, match="must be finite"):
+        CrossEntropy(weights=(1, math.inf))
     with pytest.raises(PlanInvalid, match="from 0 to 1"):
         BinaryCrossEntropy().prepare(np.array([2.0]), 1, dtype=kind)
     with pytest.raises(PlanInvalid, match="one column an output"):
@@ -325,6 +329,7 @@ def test_weights_of_classes_make_the_rare_one_count() -> None:
     rows = loss.prepare(np.array([0, 1]), 2, dtype=np.dtype(np.float64))
     expected = -(0.5 * math.log(0.9) + 5 * math.log(0.1)) / 2
     assert loss.value(outputs, rows, ops=FLOAT64) == pytest.approx(expected)
+    assert CrossEntropy(weights=np.array([0.5, 5.0])) == loss  # type: ignore[arg-type]
 
 
 def test_statistics_are_sampled_as_often_as_asked() -> None:
