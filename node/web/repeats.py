@@ -1,8 +1,8 @@
 """Heads that come again: a client that sends request after request repeats its head, but for the length.
 
 Enters: what one read of a connection gave, with the message that aiohttp made of it. Leaves: a `Repeat`, by
-which a next request with the same head is known without parsing: 7 us of 36. Equal bytes mean the same only
-where the parser stands between two messages, so `exact` decides strictly.
+which a next request with the same head is known without parsing, a third of what the main process does for
+it. Equal bytes mean the same only where the parser stands between two messages, so `exact` decides strictly.
 """
 
 from __future__ import annotations
