@@ -157,7 +157,7 @@ static void scan_rows(void *context, lonja_team *team, int rank, int size)
     s->counts[rank] = h.count;
 }
 
-/* Heaps of the threads into the first one, which stays a heap; the number of rows found. */
+/* Heaps of the threads into the first one, which stays a heap. */
 static best_heap merge_heaps(const cosine_scan *s, int size)
 {
     best_heap all = {s->values, s->indices, s->counts[0], s->k};
