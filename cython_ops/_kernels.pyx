@@ -84,7 +84,7 @@ cdef extern from "kernels.h" nogil:
     int lonja_unit_runs(const bf16_unit *)
 
 cdef extern from "team.h" nogil:
-    enum: TEAM_MOST
+    enum: TEAM_MOST, TEAM_GAP
 
 cdef extern from "nms.h" nogil:
     ctypedef struct nms_request:

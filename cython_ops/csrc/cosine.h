@@ -145,7 +145,8 @@ static void scan_rows(void *context, lonja_team *team, int rank, int size)
 {
     (void)team;
     const cosine_scan *s = context;
-    best_heap h = {s->values + rank * s->k, s->indices + rank * s->k, 0, s->k};
+    const int64_t slot = s->k + TEAM_GAP;
+    best_heap h = {s->values + rank * slot, s->indices + rank * slot, 0, s->k};
     float scores[COSINE_BLOCK];
     int64_t from, to;
     team_share(s->n, 1, rank, size, &from, &to);
@@ -161,12 +162,13 @@ static void scan_rows(void *context, lonja_team *team, int rank, int size)
 static best_heap merge_heaps(const cosine_scan *s, int size)
 {
     best_heap all = {s->values, s->indices, s->counts[0], s->k};
+    const int64_t slot = s->k + TEAM_GAP;
     for (int t = 1; t < size; t++)
-        for (int64_t j = t * s->k; j < t * s->k + s->counts[t]; j++) heap_take(&all, s->values[j], s->indices[j]);
+        for (int64_t j = t * slot; j < t * slot + s->counts[t]; j++) heap_take(&all, s->values[j], s->indices[j]);
     return all;
 }
 
-/* values and indices: threads * k each, the answer in the first k; counts: threads, zeroed */
+/* values and indices: threads * (k + TEAM_GAP) each, the answer in the first k; counts: threads, zeroed */
 static int64_t cosine_topk(const float *rows, const float *query, int64_t n, int64_t d, int64_t k, float *values,
                            int64_t *indices, int64_t *counts, int threads)
 {
@@ -209,7 +211,7 @@ static void scan_twice(void *context, lonja_team *team, int rank, int size)
         s->values[j] = cosine_of(products(s->rows + s->indices[j] * s->d, s->query, s->d), s->query_square);
 }
 
-/* values and indices: threads * candidates each; the k best of them, scored exactly, first */
+/* values and indices: threads * (candidates + TEAM_GAP) each; the k best of them, scored exactly, first */
 static int64_t cosine_topk_codes(const int8_t *codes, const float *gains, const float *rows, const float *query,
                                  const int16_t *query_codes, int64_t n, int64_t d, int64_t k, int64_t candidates,
                                  float *values, int64_t *indices, int64_t *counts, int threads)
@@ -218,10 +220,10 @@ static int64_t cosine_topk_codes(const int8_t *codes, const float *gains, const 
                      .n = n, .d = d, .k = candidates, .query_square = products(query, query, d).square,
                      .values = values, .indices = indices, .counts = counts};
     lonja_team_run(threads, scan_twice, &s);
-    best_heap h = {values, indices, s.found, candidates};
-    for (int64_t j = h.count / 2 - 1; j >= 0; j--) heap_down(&h, j, h.count, h.value[j], h.index[j]);
-    heap_sort(&h);
     vf_leave();
-    return h.count < k ? h.count : k;
+    best_heap best = {values, indices, 0, k};
+    for (int64_t j = 0; j < s.found; j++) heap_take(&best, values[j], indices[j]);
+    heap_sort(&best);
+    return best.count;
 }
 #endif

@@ -82,9 +82,8 @@ static void network_small(void *context, lonja_team *team, int rank, int size)
         const int last = i == call->count - 1;
         float *y = last ? call->y : call->scratch + (i % 2) * n * stride;
         const int64_t ys = last ? layer->out : stride;
-        int64_t from, to;
-        team_share(layer->out, 16, rank, size, &from, &to);
-        if (from < to) dot_layer(layer, from, to, x, xs, n, y, ys);
+        team_work w = team_deal(team, layer->out, 16, rank, size);
+        while (team_takes(&w)) dot_layer(layer, w.from, w.to, x, xs, n, y, ys);
         if (!last || layer->activation == ACT_SOFTMAX) lonja_team_wait(team);
         x = y;
         xs = ys;
@@ -130,7 +129,7 @@ static void panel_layer(const dense_layer *layer, int64_t n0, int64_t n1, int nv
     }
 }
 /* Rows [first, first + lanes) through the chain in panels of equal width. The members of `team` (one, if they do not
- * share these rows) divide inputs, outputs and outputs again, and wait for each other in between. */
+ * share these rows) divide inputs and outputs, and wait for each other in between. */
 static void network_panels(const network_call *call, lonja_team *team, int rank, int size, int nv, int64_t first,
                            int64_t lanes, float *a, float *b)
 {
@@ -145,16 +144,18 @@ static void network_panels(const network_call *call, lonja_team *team, int rank,
     }
     for (int i = 0; i < call->count; i++) {
         if (size > 1) lonja_team_wait(team);
-        team_share(call->layers[i].out, 24, rank, size, &from, &to);
-        panel_layer(&call->layers[i], from, to, nv, panels, a, b);
+        team_work w = team_deal(team, call->layers[i].out, 24, rank, size);
+        while (team_takes(&w)) {
+            panel_layer(&call->layers[i], w.from, w.to, nv, panels, a, b);
+            for (int64_t p = 0; p < panels && i == call->count - 1; p++) {
+                const int64_t left = lanes - p * width;
+                rows_of_panel(b + (p * out + w.from) * width, nv, w.to - w.from, left < width ? left : width,
+                              call->y + (first + p * width) * out + w.from, out);
+            }
+        }
         float *swap = a;
         a = b;
         b = swap;
-    }
-    for (int64_t p = 0; p < panels; p++) {
-        const int64_t left = lanes - p * width;
-        rows_of_panel(a + (p * out + from) * width, nv, to - from, left < width ? left : width,
-                      call->y + (first + p * width) * out + from, out);
     }
     if (size > 1) lonja_team_wait(team);
 }

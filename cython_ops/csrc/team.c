@@ -35,6 +35,7 @@ struct lonja_team {
     pthread_mutex_t lock;
     pthread_cond_t turn;
     int wanted, size, ranks, waiting, users;
+    int64_t drawn; /* since all met */
     int apart;        /* each member may have a processor of its own */
     int lingers;      /* after this call */
     int64_t patience; /* none where threads outnumber processors: whom they wait for could not run */
@@ -89,15 +90,21 @@ static void begin_next(lonja_team *t)
 
 void lonja_team_wait(lonja_team *t)
 {
-    if (t->size == 1) return;
+    if (t->size == 1) {
+        t->drawn = 0;
+        return;
+    }
     const uint64_t round = round_of(t);
     if (__atomic_add_fetch(&t->waiting, 1, __ATOMIC_ACQ_REL) < t->size) {
         await_next(t, round);
         return;
     }
     t->waiting = 0;
+    t->drawn = 0;
     begin_next(t);
 }
+
+int64_t lonja_team_draw(lonja_team *t) { return __atomic_fetch_add(&t->drawn, 1, __ATOMIC_RELAXED); }
 
 static void leave(lonja_team *t)
 {

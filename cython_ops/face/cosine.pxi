@@ -33,11 +33,12 @@ def cosine_topk(rows, query, Py_ssize_t k, *, int threads=1):
     cdef cnp.ndarray r = _array(rows, "rows", cnp.NPY_FLOAT32, 2), q = _array(query, "query", cnp.NPY_FLOAT32, 1)
     threads = _search(r, q, k, threads)
     cdef int64_t n = cnp.PyArray_DIM(r, 0), d = cnp.PyArray_DIM(r, 1), most = k if k < n else n, found
-    cdef cnp.ndarray values = _new(2, threads, most, cnp.NPY_FLOAT32), indices = _new(2, threads, most, cnp.NPY_INT64)
+    cdef cnp.ndarray values = _new(2, threads, most + TEAM_GAP, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray indices = _new(2, threads, most + TEAM_GAP, cnp.NPY_INT64)
     cdef cnp.npy_intp slots = threads
     cdef cnp.ndarray counts = <cnp.ndarray>cnp.PyArray_ZEROS(1, &slots, cnp.NPY_INT64, 0)
     if most == 0:
-        return (<object>values)[0], (<object>indices)[0]
+        return (<object>values)[0, :0].copy(), (<object>indices)[0, :0].copy()
     with nogil:
         found = K.cosine_topk(<const float *>cnp.PyArray_DATA(r), <const float *>cnp.PyArray_DATA(q), n, d, most,
                               <float *>cnp.PyArray_DATA(values), <int64_t *>cnp.PyArray_DATA(indices),
@@ -96,7 +97,8 @@ def cosine_topk_codes(codes, gains, rows, query, Py_ssize_t k, *, candidates=Non
     if most < best:
         raise ValueError(f"candidates must be at least k ({best}), but is {most}")
     most = min(most, n)
-    cdef cnp.ndarray values = _new(2, threads, most, cnp.NPY_FLOAT32), indices = _new(2, threads, most, cnp.NPY_INT64)
+    cdef cnp.ndarray values = _new(2, threads, most + TEAM_GAP, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray indices = _new(2, threads, most + TEAM_GAP, cnp.NPY_INT64)
     cdef cnp.npy_intp slots = threads
     cdef cnp.ndarray counts = <cnp.ndarray>cnp.PyArray_ZEROS(1, &slots, cnp.NPY_INT64, 0)
     if best == 0:

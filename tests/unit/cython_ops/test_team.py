@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cython_ops import DenseNetwork, cosine_topk
+from cython_ops import DenseNetwork, cosine_topk, reference
 
 TASKS = Path("/proc/self/task")
 RNG = np.random.default_rng(3)
@@ -31,6 +31,20 @@ def test_calls_in_quick_succession_give_the_same(tier: str, threads: int) -> Non
     for _ in range(30):
         np.testing.assert_array_equal(network(x, threads=threads), want)
         np.testing.assert_array_equal(cosine_topk(ROWS, ROWS[0], 7, threads=threads)[1], best)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("n", [1, 8, 20, 40, 64])
+def test_what_threads_draw_from_wide_layers_is_whole(tier: str, n: int, threads: int) -> None:
+    layers = [
+        (RNG.standard_normal((outputs, inputs), np.float32) / inputs**0.5, None, "relu")
+        for inputs, outputs in ((24, 1301), (1301, 1190), (1190, 1200))
+    ]
+    network, x = DenseNetwork(layers), RNG.standard_normal((n, 24), np.float32)
+    want = reference.DenseNetwork(layers)(x)
+    for _ in range(5):
+        got = network(x, threads=threads, out=np.full((n, 1200), np.nan, np.float32))
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-5)
 
 
 def test_teams_of_several_callers_do_not_meet() -> None:
