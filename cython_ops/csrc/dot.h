@@ -6,7 +6,9 @@
  * blocks, so that both stay in the first-level cache. How large a group is, is the walk:
  *   near  x leaves room in the first-level cache: a tile's rows of w at a time
  *   wide  x does not: DOT_SUMS rows of w at a time
- *   far   no second-level cache holds the weights: as wide, in taller tiles, and the next rows are fetched ahead
+ *   far   no second-level cache holds the weights: as wide, the next rows are fetched ahead, and tall tiles take x from
+ *         a pack, [inputs / VL][rows of the tile][VL], as rows of equal low address bits would fight for the cache sets
+ *         that the fetched rows need
  * A long single row of x takes dot_rows instead of tiles, where vectors are wide enough to be bound by memory.
  */
 #ifndef LONJA_DOT_H
@@ -25,11 +27,13 @@
 #define DOT_BLOCK 1024
 #define DOT_LONG 512 /* inputs from which on a row of w repays being read on its own */
 #define DOT_NEAR (8 * 1024) /* floats of x beside which a few rows of w stay in the first-level cache */
-#define DOT_FAR (256 * 1024) /* floats of weights that no second-level cache holds: fetched ahead */
+#define DOT_FAR (256 * 1024) /* floats of weights that no second-level cache holds */
+#define DOT_PACK 4096 /* floats of x in a pack: a third of a first-level cache */
+#define DOT_PACKS 2
+#define DOT_AHEAD 8 /* rows of w between those in use and those fetched: more would not fit beside a pack */
 
-/* sum[m * rows + r] = x[m] . w[r] over k inputs; `ahead` floats after w[r] lies a row that is used soon */
-INLINE void dot_tile(const int mb, const int rows, const int far, const float *x, int64_t xs, const float *const *w,
-                     int64_t k, int64_t ahead, vf *sum)
+/* sum[m * rows + r] = x[m] . w[r] over k inputs */
+INLINE void dot_tile(const int mb, const int rows, const float *x, int64_t xs, const float *const *w, int64_t k, vf *sum)
 {
     const int held = mb > 1; /* for a single row of x, loads of w are better left to the products */
     vf a[DOT_MOST];
@@ -49,7 +53,6 @@ INLINE void dot_tile(const int mb, const int rows, const int far, const float *x
         EACH_UNROLLED for (int r = 0; r < rows; r++) {
             v[r] = vf_load(w[r] + at);
             if (held) v[r] = vf_held(v[r]);
-            if (far && at % 16 == 0) __builtin_prefetch(w[r] + ahead + at, 0, 3);
         }
         EACH_UNROLLED for (int m = 0; m < mb; m++) {
             vf u = vf_load(x + m * xs + at);
@@ -115,7 +118,7 @@ INLINE void dot_group(const int mb, const int far, const dense_layer *layer, int
                 EACH_UNROLLED for (int r = 0; r < rows; r++) acc[t + r] = vf_zero();
             else if (mb == 1 && !far && DOT_SUMS == 16 && k >= DOT_LONG)
                 dot_rows(rows, valid - t, x + k0, w, k, acc + t);
-            else dot_tile(mb, rows, far && mb > 1, x + k0, xs, w, k, (mb == 8 ? 4 : DOT_SUMS) * layer->in, acc + t);
+            else dot_tile(mb, rows, x + k0, xs, w, k, acc + t);
         }
         EACH_UNROLLED for (int i = 0; i < mb * group; i += VL) vf_store(sum + i, vf_sum_each(acc + i));
         const float *bias = layer->bias ? layer->bias + n : NULL;
@@ -136,15 +139,9 @@ INLINE void dot_block(const int step, const int far, const dense_layer *layer, i
     for (int64_t n = n0; n < n1; n += step) {
         const int64_t stop = n + step < n1 ? n + step : n1;
         int64_t r = 0;
-        if (far && m >= 8 && DOT_SUMS == 16) {
-            dot_group(8, 1, layer, n, stop, x, xs, k0, k, y, ys);
-            r = 8;
-        } else if (far && m >= 4) {
-            dot_group(4, 1, layer, n, stop, x, xs, k0, k, y, ys);
-            r = 4;
-        }
         if (!far && dot_tall(m, stop - n, k))
-            for (; m - r >= 3 && m - r != 4; r += 3) dot_group(3, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
+            for (; m - r >= 3 && m - r != 4; r += 3)
+                dot_group(3, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         for (; r + 4 <= m; r += 4) dot_group(4, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         for (; r + 2 <= m; r += 2) dot_group(2, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         if (r < m) dot_group(1, far, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
@@ -161,20 +158,102 @@ typedef void dot_blocks(const dense_layer *, int64_t, int64_t, const float *, in
     }
 DOT_BLOCKS(dot_near, DOT_SUMS / 4, 0)
 DOT_BLOCKS(dot_wide, DOT_SUMS, 0)
-DOT_BLOCKS(dot_far, DOT_SUMS, 1)
+DOT_BLOCKS(dot_rest, DOT_SUMS, 1)
+
+/* acc[m * rows + r] += x[m] * v[r], x from a pack */
+INLINE void dot_products(const int mb, const int rows, const float *x, const vf *v, vf *acc)
+{
+    EACH_UNROLLED for (int m = 0; m < mb; m++) {
+        const vf u = vf_held(vf_load(x + m * VL));
+        EACH_UNROLLED for (int r = 0; r < rows; r++) acc[m * rows + r] = vf_fma(u, v[r], acc[m * rows + r]);
+    }
+}
+/* mb rows of x from a pack; the next rows of w are fetched if this pack is the first of several */
+INLINE void dot_packed(const int mb, const int fetch, const dense_layer *layer, int64_t n, int64_t n1, const float *pack,
+                       int64_t k0, int64_t k, float *y, int64_t ys)
+{
+    const int rows = DOT_SUMS / mb;
+    const int64_t ahead = DOT_AHEAD * layer->in;
+    for (int64_t taken; n < n1; n += taken) {
+        taken = n1 - n < rows ? 1 : rows;
+        const int64_t next = taken == 1 ? 0 : layer->in; /* a single row of w as all rows of the tile */
+        const float *w = layer->weight + n * layer->in + k0, *x = pack;
+        vf acc[DOT_SUMS];
+        float sum[DOT_SUMS];
+        EACH_UNROLLED for (int i = 0; i < DOT_SUMS; i++) acc[i] = vf_zero();
+        int64_t left = k;
+        for (vf v[4]; left >= VL; left -= VL, x += mb * VL, w += VL) {
+            EACH_UNROLLED for (int r = 0; r < rows; r++) {
+                v[r] = vf_held(vf_load(w + r * next));
+                if (fetch && (k - left) % 16 == 0) __builtin_prefetch(w + r * next + ahead, 0, 3);
+            }
+            dot_products(mb, rows, x, v, acc);
+        }
+        if (left) {
+            vf v[4];
+            EACH_UNROLLED for (int r = 0; r < rows; r++) v[r] = vf_load_n(w + r * next, left, 0.0f);
+            dot_products(mb, rows, x, v, acc);
+        }
+        EACH_UNROLLED for (int i = 0; i < DOT_SUMS; i += VL) vf_store(sum + i, vf_sum_each(acc + i));
+        const float *bias = layer->bias ? layer->bias + n : NULL;
+        if (taken == rows)
+            EACH_UNROLLED for (int m = 0; m < mb; m++) dot_put(y + m * ys + n, sum + m * rows, !k0, bias, rows);
+        else
+            for (int m = 0; m < mb; m++) dot_put(y + m * ys + n, sum + m * rows, !k0, bias, 1);
+    }
+}
+typedef void dot_pack_walk(const dense_layer *, int64_t, int64_t, const float *, int64_t, int64_t, float *, int64_t);
+#define DOT_PACKED(name, mb, fetch) \
+    static __attribute__((noinline)) void name(const dense_layer *layer, int64_t n, int64_t n1, const float *pack, \
+                                               int64_t k0, int64_t k, float *y, int64_t ys) \
+    { \
+        dot_packed(mb, fetch, layer, n, n1, pack, k0, k, y, ys); \
+    }
+DOT_PACKED(dot_first_4, 4, 1)
+DOT_PACKED(dot_next_4, 4, 0)
+#if DOT_SUMS == 16
+DOT_PACKED(dot_first_8, 8, 1)
+DOT_PACKED(dot_next_8, 8, 0)
+#endif
+
+/* rows of x in a pack, for m rows */
+INLINE int64_t dot_tallest(int64_t m) { return DOT_SUMS == 16 && m >= 8 ? 8 : 4; }
+
+static void dot_far(const dense_layer *layer, int64_t n0, int64_t n1, const float *x, int64_t xs, int64_t m, int64_t k0,
+                    int64_t k, float *y, int64_t ys)
+{
+    float packs[DOT_PACKS][DOT_PACK] __attribute__((aligned(64)));
+    dot_pack_walk *first = dot_first_4, *next = dot_next_4;
+    const int64_t tall = dot_tallest(m), count = m / tall < DOT_PACKS ? m / tall : DOT_PACKS, rest = count * tall;
+#if DOT_SUMS == 16
+    if (tall == 8) first = dot_first_8, next = dot_next_8;
+#endif
+    for (int64_t p = 0; p < count; p++)
+        for (int64_t at = 0; at < k; at += VL)
+            for (int64_t r = 0; r < tall; r++) {
+                const float *from = x + (p * tall + r) * xs + k0 + at;
+                vf_store(packs[p] + at * tall + r * VL, k - at < VL ? vf_load_n(from, k - at, 0.0f) : vf_load(from));
+            }
+    for (int64_t n = n0; n < n1; n += DOT_SUMS) {
+        const int64_t stop = n + DOT_SUMS < n1 ? n + DOT_SUMS : n1;
+        for (int64_t p = 0; p < count; p++) (p ? next : first)(layer, n, stop, packs[p], k0, k, y + p * tall * ys, ys);
+        if (rest < m) dot_rest(layer, n, stop, x + rest * xs, xs, m - rest, k0, k, y + rest * ys, ys);
+    }
+}
 
 /* One layer's outputs [n0, n1) for m rows; activation included, softmax not (it needs whole rows). */
 static void dot_layer(const dense_layer *layer, int64_t n0, int64_t n1, const float *x, int64_t xs, int64_t m,
                       float *y, int64_t ys)
 {
-    const int64_t block = m == 1 ? layer->in : DOT_BLOCK;
+    const int far = layer->in * layer->out > DOT_FAR;
+    const int64_t block = m == 1 ? layer->in : far && m >= 4 ? DOT_PACK / dot_tallest(m) : DOT_BLOCK;
     if (layer->in == 0)
         for (int64_t r = 0; r < m; r++)
             for (int64_t n = n0; n < n1; n++) y[r * ys + n] = layer->bias ? layer->bias[n] : 0.0f;
     for (int64_t k0 = 0; k0 < layer->in; k0 += block) {
         const int64_t k = layer->in - k0 < block ? layer->in - k0 : block;
         dot_blocks *run = dot_wide;
-        if (layer->in * layer->out > DOT_FAR) run = dot_far;
+        if (far) run = m >= 4 ? dot_far : dot_rest;
         else if (m % 4 == 0 && m * k <= DOT_NEAR && !dot_tall(m, n1 - n0, k)) run = dot_near;
         run(layer, n0, n1, x, xs, m, k0, k, y, ys);
     }
