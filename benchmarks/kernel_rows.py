@@ -27,13 +27,16 @@ SMALL_NET, LARGE_NET = (784, 256, 128, 10), (512, 2048, 2048, 512)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One row: the target in microseconds, our call with a number of threads, and the peers' calls."""
+    """One row: the target in microseconds, our call with a number of threads, and the peers' calls.
+
+    `reads`: of a row large enough for a second thread, what a call reads from end to end.
+    """
 
     name: str
     target: float
     ours: Callable[[int], Call]
     peers: dict[str, Call] = field(default_factory=dict)
-    shares_threads: bool = False
+    reads: tuple[np.ndarray, ...] = ()
 
 
 def aligned(array: np.ndarray) -> np.ndarray:
@@ -98,7 +101,7 @@ def network_work(sizes: tuple[int, ...], n: int, target: float) -> Work:
         target,
         lambda threads: partial(network, x) if threads == 1 else partial(network, x, threads=threads),
         peers,
-        shares_threads=sum(w.size for w in weights) * max(n, 8) > 30_000_000,
+        tuple(weights) if sum(w.size for w in weights) * max(n, 8) > 30_000_000 else (),
     )
 
 
@@ -175,7 +178,7 @@ def cosine_work(target: float, *, coded: bool) -> Work:
         target,
         lambda threads: partial(search, threads=threads),
         peers,
-        shares_threads=True,
+        (codes,) if coded else (rows,),
     )
 
 

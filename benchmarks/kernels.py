@@ -3,7 +3,10 @@
 `python -m benchmarks.kernels` prints three tables, each measured in a process of its own: every tier beside
 the peers, one pinned thread; the same with all held to AVX2, as far as each can be told (ONNX Runtime cannot,
 so it is no peer there); and what a second thread brings to the large rows. All in a row take turns.
-Microseconds a call, median (minimum); "x best peer" is the fastest peer's median over ours on the best tier.
+Microseconds a call, median (minimum); "x best peer" is the fastest peer's median over ours on the best tier;
+"machine" is what bare loops reached in the same turns: vectors multiplied a nanosecond, GB/s read of 24 MB.
+"reading alone" and "multiplying alone" are what such loops gain from a second thread, the first over the
+bytes that the row itself reads.
 `--table peers|avx2|threads` for one of them, `--only NAME` for some rows.
 """
 
@@ -20,7 +23,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+
 import cython_ops
+from benchmarks import machine
 from benchmarks.kernel_rows import Work, works
 from benchmarks.peers import borrow
 from benchmarks.peers.compute import SINGLE, Call, avx2, library
@@ -32,12 +38,16 @@ TABLES = {
     "threads": "Two threads",
 }
 PEERS = {"numpy": "numpy", "ort": "onnxruntime", "openvino": "openvino", "torch": "torch", "opencv": "cv2"}
+LAST = ("machine", "x best peer")
 UNHELD = "ort"
 """The peer that uses AVX-512 whatever it is told."""
 PREPARED = "LONJA_BENCHMARK_TABLE"
 TURNS, TURN_SECONDS = 8, 0.06
 TURNS_OF_TWO = 40
 """For two threads: that both processors are left alone for half a second is rare."""
+
+BLOCK = np.ones(6_000_000, np.float32)
+"""To be read by a bare loop: as much as the large network."""
 
 Contender = tuple[Callable[[], None], Call]
 """What sets the stage, and the call."""
@@ -94,30 +104,46 @@ def beside_peers(work: Work, *, held: bool) -> dict[str, str]:
     """Our tiers (`held`: AVX2 alone), the peers, and the best peer's median over that of the first tier."""
     tiers = ["avx2"] if held else list(_kernels.available_tiers())
     peers: dict[str, Contender] = {name: (lambda: None, call) for name, call in work.peers.items()}
-    samples = in_turns({tier: ours(tier, work) for tier in tiers} | peers)
+    loops: dict[str, Contender] = {name: (lambda: None, call) for name, call in bare_loops().items()}
+    samples = in_turns({tier: ours(tier, work) for tier in tiers} | peers | loops)
     rivals = [samples[name].median for name in peers if not (held and name == UNHELD)]
     row = {"target": _short(work.target)} if not held else {}
-    row |= {name: str(sample) for name, sample in samples.items()}
+    row |= {name: str(sample) for name, sample in samples.items() if name not in loops}
+    products = 8 * machine.ROUNDS / samples["multiplying"].median / 1e3
+    row["machine"] = f"{products:.1f}, {BLOCK.nbytes / samples['reading'].median / 1e3:.0f}"
     return row | {"x best peer": f"{min(rivals) / samples[tiers[0]].median:.2f}"}
 
 
+def bare_loops() -> dict[str, Call]:
+    """What shows the machine's own pace."""
+    return {"multiplying": machine.multiplying(1), "reading": machine.reading([BLOCK], 1)}
+
+
 def in_two_threads(work: Work) -> dict[str, str]:
-    """The best tier with one thread and with two."""
+    """The best tier with one thread and with two; and what bare loops gain from two, in the same turns."""
     tier = _kernels.active_tier()
-    calls = {threads: ours(tier, work, threads=threads) for threads in (1, 2)}
-    one, two = in_turns(calls, TURNS_OF_TWO).values()
-    return {
+    calls: dict[tuple[str, int], Contender] = {}
+    for threads in (1, 2):
+        calls["work", threads] = ours(tier, work, threads=threads)
+        calls["reading", threads] = (lambda: None), machine.reading(work.reads, threads)
+        calls["multiplying", threads] = (lambda: None), machine.multiplying(threads)
+    samples = in_turns(calls, TURNS_OF_TWO)
+    one, two = samples["work", 1], samples["work", 2]
+    row = {
         "1 thread": str(one),
         "2 threads": str(two),
         "gain, medians": f"{one.median / two.median:.2f}x",
         "minima": f"{one.least / two.least:.2f}x",
     }
+    for loop in ("reading", "multiplying"):
+        row[f"{loop} alone"] = f"{samples[loop, 1].median / samples[loop, 2].median:.2f}x"
+    return row
 
 
 def rows(table: str, *, only: str = "") -> Iterator[dict[str, str]]:
     """One dict a row of the table."""
     for work in works():
-        if only not in work.name or (table == "threads" and not work.shares_threads):
+        if only not in work.name or (table == "threads" and not work.reads):
             continue
         before = _kernels.active_tier()
         made = in_two_threads(work) if table == "threads" else beside_peers(work, held=table == "avx2")
@@ -139,8 +165,8 @@ def print_table(table: str, *, only: str) -> None:
     for row in rows(table, only=only):
         if not header:
             found = [name for name, of in PEERS.items() if library(of)] if table != "threads" else []
-            header = [name for name in row if name not in PEERS and name != "x best peer"] + found
-            header += [name for name in row if name == "x best peer"]
+            header = [name for name in row if name not in PEERS and name not in LAST] + found
+            header += [name for name in row if name in LAST]
             print("\n| " + " | ".join(header) + " |\n|" + "---|" * len(header))
         print("| " + " | ".join(row.get(name, "") for name in header) + " |", flush=True)
     print()

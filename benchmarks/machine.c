@@ -1,0 +1,60 @@
+/* What the machine itself gives a second thread: loops that only read, or only multiply, over the threads of a call.
+ * Built by benchmarks/machine.py together with csrc/team.c. */
+#include "team.h"
+
+typedef float vector __attribute__((vector_size(64)));
+typedef struct {
+    const char *const *blocks;
+    const int64_t *sizes;
+    int64_t count;
+    float *sums; /* 32 a thread; written, so that no loop is left out */
+} reading;
+
+static void read_share(void *context, lonja_team *team, int rank, int size)
+{
+    (void)team;
+    const reading *r = context;
+    vector a = {0}, b = {0};
+    for (int64_t i = 0; i < r->count; i++) {
+        const char *start = r->blocks[i] + (-(uintptr_t)r->blocks[i] & 63);
+        int64_t from, to;
+        team_share((r->sizes[i] - 64) / 128 * 128, 128, rank, size, &from, &to);
+        for (const char *at = start + from; at < start + to; at += 128) {
+            __builtin_prefetch(at + 12288, 0, 3);
+            __builtin_prefetch(at + 12288 + 64, 0, 3);
+            a += ((const vector *)at)[0];
+            b += ((const vector *)at)[1];
+        }
+    }
+    *(vector *)(r->sums + 32 * rank) = a + b;
+}
+/* once over all blocks, but for their edges */
+void machine_read(const char *const *blocks, const int64_t *sizes, int64_t count, float *sums, int threads)
+{
+    lonja_team_run(threads, read_share, &(reading){blocks, sizes, count, sums});
+}
+
+typedef struct {
+    int64_t rounds;
+    float *sums;
+} multiplying;
+
+static void multiply_share(void *context, lonja_team *team, int rank, int size)
+{
+    (void)team;
+    const multiplying *m = context;
+    int64_t from, to;
+    team_share(m->rounds, 1, rank, size, &from, &to);
+    vector v[8], by = {0.5f}, sum = {0};
+    for (int i = 0; i < 8; i++) v[i] = by + (float)i;
+    for (; from < to; from++)
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) v[i] = v[i] * by + by;
+    for (int i = 0; i < 8; i++) sum += v[i];
+    *(vector *)(m->sums + 32 * rank) = sum;
+}
+/* 8 vectors, `rounds` times */
+void machine_multiply(int64_t rounds, float *sums, int threads)
+{
+    lonja_team_run(threads, multiply_share, &(multiplying){rounds, sums});
+}
