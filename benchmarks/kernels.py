@@ -4,9 +4,9 @@
 the peers, one pinned thread; the same with all held to AVX2, as far as each can be told (ONNX Runtime cannot,
 so it is no peer there); and what a second thread brings to the large rows. All in a row take turns.
 Microseconds a call, median (minimum); "x best peer" is the fastest peer's median over ours on the best tier;
-"machine" is what bare loops reached in the same turns: vectors multiplied a nanosecond, GB/s read of 24 MB.
-"reading alone" and "multiplying alone" are what such loops gain from a second thread, the first over the
-bytes that the row itself reads.
+"machine" is what a bare reading loop reached in the same turns: GB/s from the first-level cache, and of 24 MB.
+"reading alone" is what such a loop gains from a second thread over the bytes that the row reads, "from the
+first level" over 16 KB.
 `--table peers|avx2|threads` for one of them, `--only NAME` for some rows.
 """
 
@@ -46,8 +46,8 @@ TURNS, TURN_SECONDS = 8, 0.06
 TURNS_OF_TWO = 40
 """For two threads: that both processors are left alone for half a second is rare."""
 
-BLOCK = np.ones(6_000_000, np.float32)
-"""To be read by a bare loop: as much as the large network."""
+READ = {"near": machine.NEAR, "far": [np.ones(6_000_000, np.float32)]}
+"""To be read by a bare loop; the second is as much as the large network."""
 
 Contender = tuple[Callable[[], None], Call]
 """What sets the stage, and the call."""
@@ -104,19 +104,17 @@ def beside_peers(work: Work, *, held: bool) -> dict[str, str]:
     """Our tiers (`held`: AVX2 alone), the peers, and the best peer's median over that of the first tier."""
     tiers = ["avx2"] if held else list(_kernels.available_tiers())
     peers: dict[str, Contender] = {name: (lambda: None, call) for name, call in work.peers.items()}
-    loops: dict[str, Contender] = {name: (lambda: None, call) for name, call in bare_loops().items()}
+    loops: dict[str, Contender] = {
+        name: ((lambda: None), machine.reading(arrays, 1)) for name, arrays in READ.items()
+    }
     samples = in_turns({tier: ours(tier, work) for tier in tiers} | peers | loops)
     rivals = [samples[name].median for name in peers if not (held and name == UNHELD)]
     row = {"target": _short(work.target)} if not held else {}
     row |= {name: str(sample) for name, sample in samples.items() if name not in loops}
-    products = 8 * machine.ROUNDS / samples["multiplying"].median / 1e3
-    row["machine"] = f"{products:.1f}, {BLOCK.nbytes / samples['reading'].median / 1e3:.0f}"
+    row["machine"] = ", ".join(
+        f"{sum(a.nbytes for a in arrays) / samples[name].median / 1e3:.0f}" for name, arrays in READ.items()
+    )
     return row | {"x best peer": f"{min(rivals) / samples[tiers[0]].median:.2f}"}
-
-
-def bare_loops() -> dict[str, Call]:
-    """What shows the machine's own pace."""
-    return {"multiplying": machine.multiplying(1), "reading": machine.reading([BLOCK], 1)}
 
 
 def in_two_threads(work: Work) -> dict[str, str]:
@@ -126,7 +124,7 @@ def in_two_threads(work: Work) -> dict[str, str]:
     for threads in (1, 2):
         calls["work", threads] = ours(tier, work, threads=threads)
         calls["reading", threads] = (lambda: None), machine.reading(work.reads, threads)
-        calls["multiplying", threads] = (lambda: None), machine.multiplying(threads)
+        calls["near", threads] = (lambda: None), machine.reading(machine.NEAR, threads)
     samples = in_turns(calls, TURNS_OF_TWO)
     one, two = samples["work", 1], samples["work", 2]
     row = {
@@ -135,8 +133,8 @@ def in_two_threads(work: Work) -> dict[str, str]:
         "gain, medians": f"{one.median / two.median:.2f}x",
         "minima": f"{one.least / two.least:.2f}x",
     }
-    for loop in ("reading", "multiplying"):
-        row[f"{loop} alone"] = f"{samples[loop, 1].median / samples[loop, 2].median:.2f}x"
+    for name, loop in (("reading alone", "reading"), ("from the first level", "near")):
+        row[name] = f"{samples[loop, 1].median / samples[loop, 2].median:.2f}x"
     return row
 
 

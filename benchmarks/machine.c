@@ -1,5 +1,4 @@
-/* What the machine itself gives a second thread: loops that only read, or only multiply, over the threads of a call.
- * Built by benchmarks/machine.py together with csrc/team.c. */
+/* A loop that only reads, in the threads of a call. Built by benchmarks/machine.py, together with csrc/team.c. */
 #include "team.h"
 
 typedef float vector __attribute__((vector_size(64)));
@@ -32,29 +31,4 @@ static void read_share(void *context, lonja_team *team, int rank, int size)
 void machine_read(const char *const *blocks, const int64_t *sizes, int64_t count, float *sums, int threads)
 {
     lonja_team_run(threads, read_share, &(reading){blocks, sizes, count, sums});
-}
-
-typedef struct {
-    int64_t rounds;
-    float *sums;
-} multiplying;
-
-static void multiply_share(void *context, lonja_team *team, int rank, int size)
-{
-    (void)team;
-    const multiplying *m = context;
-    int64_t from, to;
-    team_share(m->rounds, 1, rank, size, &from, &to);
-    vector v[8], by = {0.5f}, sum = {0};
-    for (int i = 0; i < 8; i++) v[i] = by + (float)i;
-    for (; from < to; from++)
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) v[i] = v[i] * by + by;
-    for (int i = 0; i < 8; i++) sum += v[i];
-    *(vector *)(m->sums + 32 * rank) = sum;
-}
-/* 8 vectors, `rounds` times */
-void machine_multiply(int64_t rounds, float *sums, int threads)
-{
-    lonja_team_run(threads, multiply_share, &(multiplying){rounds, sums});
 }

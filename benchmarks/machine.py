@@ -1,7 +1,8 @@
-"""What the machine gives at the moment: bare loops that only multiply, or only read.
+"""What the machine gives at the moment: a bare loop that only reads.
 
-Neighbours on a shared machine take from the cores' pace, and from the third-level cache and memory, without a
-trace in the system's counters. These loops, in threads like the kernels' own and in turns with them, show it.
+Neighbours on a shared machine take from a core's pace, where they have its other thread, and from the
+third-level cache and memory, without a trace in the system's counters. Reading, from the first-level cache and
+from beyond the second, in threads like the kernels' own and in turns with them, shows both.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import numpy as np
 
 HERE = Path(__file__).parent
 TEAM = HERE.parent / "cython_ops" / "csrc"
-ROUNDS = 100_000
-"""Of eight vectors each."""
+NEAR = [np.ones(4096, np.float32)] * 2000
+"""To be read from the first-level cache."""
 _SUMS = np.zeros((65, 32), np.float32)
+"""Room for each thread's sum."""
 
 
 @functools.cache
@@ -35,18 +37,9 @@ def _loops() -> ctypes.CDLL:
         return ctypes.CDLL(built)
 
 
-def multiplying(threads: int) -> Callable[[], object]:
-    """A call that multiplies and adds 8 * `ROUNDS` vectors of 64 bytes, in registers alone."""
-    return partial(_loops().machine_multiply, ctypes.c_int64(ROUNDS), _sums(), threads)
-
-
 def reading(arrays: Sequence[np.ndarray], threads: int) -> Callable[[], object]:
     """A call that only reads the arrays, once."""
     starts = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
     sizes = (ctypes.c_int64 * len(arrays))(*(array.nbytes for array in arrays))
-    return partial(_loops().machine_read, starts, sizes, ctypes.c_int64(len(arrays)), _sums(), threads)
-
-
-def _sums() -> ctypes.c_void_p:
-    """Room for each thread's sums, at a multiple of 64 bytes."""
-    return ctypes.c_void_p(_SUMS.ctypes.data + -_SUMS.ctypes.data % 64)
+    sums = ctypes.c_void_p(_SUMS.ctypes.data + -_SUMS.ctypes.data % 64)
+    return partial(_loops().machine_read, starts, sizes, ctypes.c_int64(len(arrays)), sums, threads)
