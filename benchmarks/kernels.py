@@ -4,9 +4,9 @@
 the peers, one pinned thread; the same with all held to AVX2, as far as each can be told (ONNX Runtime cannot,
 so it is no peer there); and what a second thread brings to the large rows. All in a row take turns.
 Microseconds a call, median (minimum); "x best peer" is the fastest peer's median over ours on the best tier;
-"machine" is what a bare reading loop reached in the same turns: GB/s from the first-level cache, and of 24 MB.
-"reading alone" is what such a loop gains from a second thread over the bytes that the row reads, "from the
-first level" over 16 KB.
+"machine" is what a bare reading loop reached in the same turns: GB/s from the first-level cache, and of
+24 MB. "reading alone" is what such a loop gains from a second thread over the bytes that the row reads,
+"from the first level" over 16 KB.
 `--table peers|avx2|threads` for one of them, `--only NAME` for some rows.
 """
 

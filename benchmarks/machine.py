@@ -1,8 +1,8 @@
 """What the machine gives at the moment: a bare loop that only reads.
 
 Neighbours on a shared machine take from a core's pace, where they have its other thread, and from the
-third-level cache and memory, without a trace in the system's counters. Reading, from the first-level cache and
-from beyond the second, in threads like the kernels' own and in turns with them, shows both.
+third-level cache and memory, without a trace in the system's counters. Reading, from the first-level cache
+and from beyond the second, in threads like the kernels' own and in turns with them, shows both.
 """
 
 from __future__ import annotations
