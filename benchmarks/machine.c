@@ -13,8 +13,15 @@ static void read_share(void *context, lonja_team *team, int rank, int size)
 {
     (void)team;
     const reading *r = context;
+    float *sum = r->sums + 32 * rank;
     vector a = {0}, b = {0};
-    for (int64_t i = 0; i < r->count; i++) {
+    int64_t first = 0, last = r->count;
+    if (r->count >= TEAM_MOST) { /* whole blocks each: halves would pay for the ends of loops twice */
+        team_share(r->count, 1, rank, size, &first, &last);
+        rank = 0;
+        size = 1;
+    }
+    for (int64_t i = first; i < last; i++) {
         const char *start = r->blocks[i] + (-(uintptr_t)r->blocks[i] & 63);
         int64_t from, to;
         team_share((r->sizes[i] - 64) / 128 * 128, 128, rank, size, &from, &to);
@@ -25,7 +32,7 @@ static void read_share(void *context, lonja_team *team, int rank, int size)
             b += ((const vector *)at)[1];
         }
     }
-    *(vector *)(r->sums + 32 * rank) = a + b;
+    *(vector *)sum = a + b;
 }
 /* once over all blocks, but for their edges */
 void machine_read(const char *const *blocks, const int64_t *sizes, int64_t count, float *sums, int threads)
