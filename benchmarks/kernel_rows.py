@@ -161,7 +161,7 @@ def cosine_work(target: float, *, coded: bool) -> Work:
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     query = rows[17] + 0.05 * rng.standard_normal(384, np.float32)
     query /= np.linalg.norm(query)
-    codes, gains = cython_ops.quantize_rows(rows)
+    codes = cython_ops.quantize_rows(rows)
 
     def numpy() -> object:
         scores = rows @ query
@@ -171,14 +171,14 @@ def cosine_work(target: float, *, coded: bool) -> Work:
     peers = {"numpy": numpy} | torch_cosine(rows, query, 10)
     search = partial(cython_ops.cosine_topk, rows, query, 10)
     if coded:
-        search = partial(cython_ops.cosine_topk_codes, codes, gains, rows, query, 10)
+        search = partial(cython_ops.cosine_topk_codes, codes, rows, query, 10)
     np.testing.assert_array_equal(search()[1], numpy())
     return Work(
         f"cosine top-10, 100k x 384 {'int8 + re-rank' if coded else 'f32'}",
         target,
         lambda threads: partial(search, threads=threads),
         peers,
-        (codes,) if coded else (rows,),
+        codes[:1] if coded else (rows,),
     )
 
 

@@ -37,6 +37,7 @@ try:
         softmax,
         softmax_topk,
     )
+    from cython_ops.row_codes import RowCodes
 except ModuleNotFoundError as missing:
     if missing.name != "cython_ops._kernels":
         raise
@@ -48,6 +49,7 @@ except ModuleNotFoundError as missing:
 __all__ = [
     "BuildInfo",
     "DenseNetwork",
+    "RowCodes",
     "activate",
     "activate_backward",
     "adam_step",

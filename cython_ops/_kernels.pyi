@@ -4,6 +4,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cython_ops.row_codes import RowCodes
+
 Floats = NDArray[np.float32]
 Score = Literal["softmax", "sigmoid", "none"]
 Activation = Literal["identity", "relu", "leaky_relu", "gelu", "tanh", "sigmoid", "softmax"]
@@ -136,14 +138,7 @@ def nms(
 def cosine_topk(
     rows: Floats, query: Floats, k: int, *, threads: int = 1
 ) -> tuple[Floats, NDArray[np.int64]]: ...
-def quantize_rows(rows: Floats) -> tuple[NDArray[np.int8], Floats]: ...
+def quantize_rows(rows: Floats) -> RowCodes: ...
 def cosine_topk_codes(
-    codes: NDArray[np.int8],
-    gains: Floats,
-    rows: Floats,
-    query: Floats,
-    k: int,
-    *,
-    candidates: int | None = None,
-    threads: int = 1,
+    codes: RowCodes, rows: Floats, query: Floats, k: int, *, threads: int = 1
 ) -> tuple[Floats, NDArray[np.int64]]: ...

@@ -13,6 +13,8 @@ cimport numpy as cnp
 
 import os
 
+from cython_ops.row_codes import RowCodes
+
 cnp.import_array()
 
 cdef extern from "kernels.h" nogil:
@@ -46,6 +48,16 @@ cdef extern from "kernels.h" nogil:
         float decay
         float shrink
         float unbias2
+    ctypedef struct row_codes:
+        uint8_t *upper
+        uint8_t *lower
+        float *upper_gains
+        float *upper_margins
+        float *gains
+        float *margins
+    ctypedef struct code_look:
+        pass
+    int64_t half_bytes(int64_t)
     ctypedef struct kernel_table:
         const char *name
         int width
@@ -73,10 +85,9 @@ cdef extern from "kernels.h" nogil:
         void (*iou_matrix)(const float *, int64_t, const float *, int64_t, float *) noexcept nogil
         int64_t (*cosine_topk)(const float *, const float *, int64_t, int64_t, int64_t, float *, int64_t *, int64_t *,
                                int) noexcept nogil
-        void (*quantize_rows)(const float *, int64_t, int64_t, int8_t *, float *) noexcept nogil
-        int64_t (*cosine_topk_codes)(const int8_t *, const float *, const float *, const float *, const int16_t *,
-                                     int64_t, int64_t, int64_t, int64_t, float *, int64_t *, int64_t *,
-                                     int) noexcept nogil
+        void (*quantize_rows)(const float *, int64_t, int64_t, float *, const row_codes *) noexcept nogil
+        int64_t (*cosine_topk_codes)(const row_codes *, const float *, const float *, int64_t, int64_t, int64_t,
+                                     code_look *, int8_t *, float *, float *, int64_t *, int64_t *, int) noexcept nogil
     const kernel_table *const lonja_tiers[]
     int lonja_tier_runs(const kernel_table *)
     int lonja_upper_halves_in_use()

@@ -46,6 +46,20 @@ typedef struct {
     float rate, beta1, beta2, epsilon, decay, shrink, unbias2;
 } step_settings;
 
+/* int8 codes of rows in two planes of half bytes, [n][half_bytes(d)] each, and how well they fit: [n] each. See codes.h. */
+typedef struct {
+    uint8_t *upper, *lower;
+    float *upper_gains, *upper_margins, *gains, *margins;
+} row_codes;
+
+static inline int64_t half_bytes(int64_t d) { return (d + 31) / 32 * 16; }
+
+typedef struct {
+    int64_t row;
+    int32_t upper; /* product of the upper halves with the query */
+    float bound;   /* the score is not above */
+} code_look;
+
 typedef struct {
     const char *name;
     int width; /* floats a vector */
@@ -80,10 +94,10 @@ typedef struct {
     void (*iou_matrix)(const float *a, int64_t n, const float *b, int64_t m, float *out);
     int64_t (*cosine_topk)(const float *rows, const float *query, int64_t n, int64_t d, int64_t k, float *values,
                            int64_t *indices, int64_t *counts, int threads);
-    void (*quantize_rows)(const float *rows, int64_t n, int64_t d, int8_t *codes, float *gains);
-    int64_t (*cosine_topk_codes)(const int8_t *codes, const float *gains, const float *rows, const float *query,
-                                 const int16_t *query_codes, int64_t n, int64_t d, int64_t k, int64_t candidates,
-                                 float *values, int64_t *indices, int64_t *counts, int threads);
+    void (*quantize_rows)(const float *rows, int64_t n, int64_t d, float *work, const row_codes *codes);
+    int64_t (*cosine_topk_codes)(const row_codes *codes, const float *rows, const float *query, int64_t n, int64_t d,
+                                 int64_t k, code_look *looks, int8_t *query_codes, float *work, float *values,
+                                 int64_t *indices, int64_t *counts, int threads);
 } kernel_table;
 
 /* Best first; ends with NULL. `lonja_tier_runs` asks the processor and the operating system. */

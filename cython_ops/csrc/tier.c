@@ -2,7 +2,7 @@
 #include "backward.h"
 #include "bf16.h"
 #include "boxes.h"
-#include "cosine.h"
+#include "codes.h"
 #include "image.h"
 #include "kernels.h"
 #include "network.h"

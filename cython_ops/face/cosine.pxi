@@ -46,68 +46,94 @@ def cosine_topk(rows, query, Py_ssize_t k, *, int threads=1):
     return (<object>values)[0, :found].copy(), (<object>indices)[0, :found].copy()
 
 
+cdef cnp.ndarray _aligned(cnp.npy_intp n, cnp.npy_intp width):
+    """uint8 [n, width] at a multiple of 64 bytes."""
+    room = _new(1, n * width + 63, 0, cnp.NPY_UINT8)
+    cdef int64_t start = -<int64_t><uintptr_t>cnp.PyArray_DATA(room) & 63
+    return (<object>room)[start:start + n * width].reshape(n, width)
+
+
+cdef row_codes _parts(object codes, int64_t n, int64_t h) except *:
+    cdef cnp.ndarray part
+    cdef void *at[6]
+    cdef int i
+    for i, (name, value) in enumerate(zip(RowCodes._fields, codes)):
+        name = "codes." + name
+        if i < 2:
+            part = _array(value, name, cnp.NPY_UINT8, 2)
+            _shaped(part, name, (n, h))
+        else:
+            part = _array(value, name, cnp.NPY_FLOAT32, 1)
+            _shaped(part, name, (n,))
+        if part is not value:  # a copy would not outlive this function
+            raise ValueError(f"{name} starts at an address that is no multiple of its item size; pass a copy of it")
+        at[i] = cnp.PyArray_DATA(part)
+    return row_codes(<uint8_t *>at[0], <uint8_t *>at[1], <float *>at[2], <float *>at[3], <float *>at[4], <float *>at[5])
+
+
 def quantize_rows(rows):
     """Rows as int8 codes for `cosine_topk_codes`.
 
     Parameters
     ----------
-    rows : float32 [n, d], C-contiguous
+    rows : float32 [n, d], C-contiguous; at most 131072 columns
 
     Returns
     -------
-    codes : int8 [n, d], symmetric: each row scaled so that its largest magnitude is 127
-    gains : float32 [n]: codes * gain approximates the row divided by its norm; 0 for a row of zeros,
-        NaN for one without a finite norm
+    codes : RowCodes. Each row is scaled so that its largest magnitude is 119, and rounded
     """
     cdef cnp.ndarray r = _array(rows, "rows", cnp.NPY_FLOAT32, 2)
-    cdef int64_t n = cnp.PyArray_DIM(r, 0), d = cnp.PyArray_DIM(r, 1)
-    cdef cnp.ndarray codes = _new(2, n, d, cnp.NPY_INT8), gains = _new(1, n, 0, cnp.NPY_FLOAT32)
+    cdef int64_t n = cnp.PyArray_DIM(r, 0), d = cnp.PyArray_DIM(r, 1), h = half_bytes(d)
+    if d > 131072:
+        raise ValueError(f"rows must have at most 131072 columns for int8 codes, not {d}")
+    codes = RowCodes(_aligned(n, h), _aligned(n, h), *(_new(1, n, 0, cnp.NPY_FLOAT32) for _ in range(4)))
+    cdef row_codes c = _parts(codes, n, h)
+    cdef cnp.ndarray work = _new(1, 6 * h, 0, cnp.NPY_FLOAT32)
     with nogil:
-        K.quantize_rows(<const float *>cnp.PyArray_DATA(r), n, d, <int8_t *>cnp.PyArray_DATA(codes),
-                        <float *>cnp.PyArray_DATA(gains))
-    return codes, gains
+        K.quantize_rows(<const float *>cnp.PyArray_DATA(r), n, d, <float *>cnp.PyArray_DATA(work), &c)
+    return codes
 
 
-def cosine_topk_codes(codes, gains, rows, query, Py_ssize_t k, *, candidates=None, int threads=1):
-    """`cosine_topk` through int8 codes: a scan of a quarter of the bytes, then an exact score of the best.
+def cosine_topk_codes(codes, rows, query, Py_ssize_t k, *, int threads=1):
+    """`cosine_topk` by way of int8 codes: a scan of an eighth of the bytes, then exact scores of what may be best.
 
     Parameters
     ----------
-    codes, gains : of `quantize_rows(rows)`
-    rows : float32 [n, d], C-contiguous; may be a memory map: only `candidates` of them are read
+    codes : of `quantize_rows(rows)`
+    rows : float32 [n, d], C-contiguous; may be a memory map: few of them are read
     query : float32 [d]
     k : more than n means all n
-    candidates : rows scored exactly; None means 8 k + 64
     threads : how many may work on this call
 
     Returns
     -------
     scores : float32 [min(k, n)], exact cosines, descending
-    indices : int64 [min(k, n)]. A row can be missed only if `candidates` others seemed better by their codes.
+    indices : int64 [min(k, n)]; equal scores by rising index. With up to 25 columns always those of `cosine_topk`;
+        with more, a row can be missed only where its roundings follow the query by five standard deviations.
+
+    Notes
+    -----
+    The more rows lie so close to the best that their codes do not tell them apart, the more are scored exactly: all of
+    them at worst, as for a query of zeros.
     """
-    cdef cnp.ndarray c = _array(codes, "codes", cnp.NPY_INT8, 2), g = _array(gains, "gains", cnp.NPY_FLOAT32, 1)
     cdef cnp.ndarray r = _array(rows, "rows", cnp.NPY_FLOAT32, 2), q = _array(query, "query", cnp.NPY_FLOAT32, 1)
     threads = _search(r, q, k, threads)
-    cdef int64_t n = cnp.PyArray_DIM(r, 0), d = cnp.PyArray_DIM(r, 1), best = k if k < n else n, found
-    _shaped(c, "codes", (n, d))
-    _shaped(g, "gains", (n,))
-    if d > 131072:
-        raise ValueError(f"rows must have at most 131072 columns for int8 codes, not {d}")
-    cdef int64_t most = 8 * best + 64 if candidates is None else candidates
-    if most < best:
-        raise ValueError(f"candidates must be at least k ({best}), but is {most}")
-    most = min(most, n)
+    cdef int64_t n = cnp.PyArray_DIM(r, 0), d = cnp.PyArray_DIM(r, 1), h = half_bytes(d), most = k if k < n else n, found
+    if not isinstance(codes, RowCodes):
+        raise TypeError(f"codes must be RowCodes, as quantize_rows makes them, not {type(codes).__name__}")
+    cdef row_codes c = _parts(codes, n, h)
     cdef cnp.ndarray values = _new(2, threads, most + TEAM_GAP, cnp.NPY_FLOAT32)
     cdef cnp.ndarray indices = _new(2, threads, most + TEAM_GAP, cnp.NPY_INT64)
     cdef cnp.npy_intp slots = threads
     cdef cnp.ndarray counts = <cnp.ndarray>cnp.PyArray_ZEROS(1, &slots, cnp.NPY_INT64, 0)
-    if best == 0:
+    if most == 0:
         return (<object>values)[0, :0].copy(), (<object>indices)[0, :0].copy()
-    cdef cnp.ndarray query_codes = <cnp.ndarray>(quantize_rows((<object>q).reshape(1, d))[0].astype("int16"))
+    cdef cnp.ndarray looks = _new(2, n, sizeof(code_look), cnp.NPY_UINT8), work = _new(1, 6 * h, 0, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray query_codes = _new(1, 2 * h, 0, cnp.NPY_INT8)
     with nogil:
         found = K.cosine_topk_codes(
-            <const int8_t *>cnp.PyArray_DATA(c), <const float *>cnp.PyArray_DATA(g), <const float *>cnp.PyArray_DATA(r),
-            <const float *>cnp.PyArray_DATA(q), <const int16_t *>cnp.PyArray_DATA(query_codes), n, d, best, most,
-            <float *>cnp.PyArray_DATA(values), <int64_t *>cnp.PyArray_DATA(indices),
-            <int64_t *>cnp.PyArray_DATA(counts), threads)
+            &c, <const float *>cnp.PyArray_DATA(r), <const float *>cnp.PyArray_DATA(q), n, d, most,
+            <code_look *>cnp.PyArray_DATA(looks), <int8_t *>cnp.PyArray_DATA(query_codes),
+            <float *>cnp.PyArray_DATA(work), <float *>cnp.PyArray_DATA(values),
+            <int64_t *>cnp.PyArray_DATA(indices), <int64_t *>cnp.PyArray_DATA(counts), threads)
     return (<object>values)[0, :found].copy(), (<object>indices)[0, :found].copy()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cython_ops.row_codes import RowCodes
+
 
 def _cosines(rows: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
     r, q = rows.astype(np.float64), query.astype(np.float64)
@@ -31,35 +33,57 @@ def cosine_topk(
     return cosines[best].astype(np.float32), best
 
 
-def quantize_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def _fit(x: NDArray[np.float64], codes: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Gains and margins of codes for rows of norm 1 (or of zeros, with codes of zeros)."""
+    dot = (x * codes).sum(axis=1)
+    gains = np.divide(1, dot, out=np.zeros(len(x)), where=dot != 0)
+    rest = np.abs(x - gains[:, None] * codes)
+    squares, total = (rest * rest).sum(axis=1), rest.sum(axis=1)
+    likely = np.divide(5 * squares, total, out=np.zeros(len(x)), where=total != 0)
+    return gains.astype(np.float32), np.minimum(likely, np.sqrt(squares)).astype(np.float32)
+
+
+def quantize_rows(rows: NDArray[np.float32]) -> RowCodes:
     """See `cython_ops.quantize_rows`."""
-    r = rows.astype(np.float64)
-    top = np.abs(r).max(axis=1, initial=0)
-    norm = np.sqrt((r * r).sum(axis=1))
-    usable = np.isfinite(norm) & (norm > 0)
-    scale = np.divide(127, top, out=np.zeros(len(r)), where=usable)
-    codes = np.rint(np.where(usable[:, None], r, 0) * scale[:, None]).astype(np.int8)
-    gains = np.divide(top / 127, norm, out=np.zeros(len(r)), where=usable)
-    return codes, np.where(np.isfinite(norm), gains, np.nan).astype(np.float32)
+    n, d = rows.shape
+    x = np.zeros((n, (d + 31) // 32 * 32))
+    x[:, :d] = rows
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        square = np.square(rows).sum(axis=1, dtype=np.float64)
+    usable = (square >= 1e-30) & (square < np.finfo(np.float32).max)
+    x = np.where(usable[:, None], x, 0)
+    x = np.divide(x, np.sqrt(square)[:, None], out=np.zeros_like(x), where=usable[:, None])
+    top = np.abs(x).max(axis=1, initial=0)
+    scale = np.divide(119, top, out=np.zeros(n), where=usable)
+    codes = np.rint(x * scale[:, None]).astype(np.int64)
+    upper = (codes + 8) // 16
+    upper_fit, fit = _fit(x, upper), _fit(x, codes)
+    for _, margins in (upper_fit, fit):
+        margins[~usable & (square != 0)] = np.inf
+    return RowCodes(_plane(upper), _plane(codes - 16 * upper), *upper_fit, *fit)
+
+
+def _plane(halves: NDArray[np.int64]) -> NDArray[np.uint8]:
+    low, high = np.split(halves + 8, 2, axis=1)
+    return (low | high << 4).astype(np.uint8)
 
 
 def cosine_topk_codes(
-    codes: NDArray[np.int8],
-    gains: NDArray[np.float32],
+    codes: RowCodes,
     rows: NDArray[np.float32],
     query: NDArray[np.float32],
     k: int,
     *,
-    candidates: int | None = None,
     threads: int = 1,  # noqa: ARG001
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """See `cython_ops.cosine_topk_codes`."""
     k = min(k, len(rows))
-    sought = quantize_rows(query[None])[0][0].astype(np.int64)
-    rough = (codes.astype(np.int64) @ sought) * gains.astype(np.float64)
-    few = np.sort(
-        _best(np.where(np.isnan(rough), -np.inf, rough), 8 * k + 64 if candidates is None else candidates)
-    )
+    sought = quantize_rows(query[None])
+    rough = codes.halves() @ sought.numbers()[0] * codes.upper_gains.astype(np.float64) * sought.gains[0]
+    margins = codes.upper_margins + sought.margins[0] + 4e-6
+    surest = _best(rough - margins, k)
+    least = _cosines(rows[surest], query).min(initial=np.inf)
+    few = np.flatnonzero(rough + margins >= least)
     cosines = _cosines(rows[few], query)
     best = _best(cosines, k)
     return cosines[best].astype(np.float32), few[best]

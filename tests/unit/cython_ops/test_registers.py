@@ -15,7 +15,7 @@ def _calls() -> dict[str, Callable[[], object]]:
     network = cython_ops.DenseNetwork([(w, b, "gelu")])
     rounded = cython_ops.DenseNetwork([(w, b, "gelu")], precision="bfloat16")
     grad, state = rng.standard_normal((40, 90), np.float32), np.zeros((40, 70), np.float32)
-    codes, gains = cython_ops.quantize_rows(x)
+    codes = cython_ops.quantize_rows(x)
     labels = np.arange(40)
     pixels, boxes = np.zeros((9, 9, 3), np.uint8), np.abs(x[:, :4]).copy()
     return {
@@ -39,7 +39,7 @@ def _calls() -> dict[str, Callable[[], object]]:
         "nms": lambda: cython_ops.nms(boxes, b[:40].copy(), iou_threshold=0.5),
         "cosine_topk": lambda: cython_ops.cosine_topk(x, x[0], 5),
         "quantize_rows": lambda: cython_ops.quantize_rows(x),
-        "cosine_topk_codes": lambda: cython_ops.cosine_topk_codes(codes, gains, x, x[0], 5),
+        "cosine_topk_codes": lambda: cython_ops.cosine_topk_codes(codes, x, x[0], 5),
     }
 
 
