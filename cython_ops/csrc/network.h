@@ -3,8 +3,8 @@
  * Up to NETWORK_SMALL rows the layers run one after the other over dot.h, each layer's outputs shared among the
  * threads; a single layer of few outputs takes dot.h for any number of rows. More rows are taken in chunks and
  * kept feature-major, in panels of batch lanes, through the whole chain: the only transpositions are those of the
- * input and of the last output. Threads share the rows if whole panels can be dealt out evenly, else the outputs of each
- * layer.
+ * input and of the last output. Threads share the rows if whole panels can be dealt out evenly and a second-level cache
+ * holds each layer's weights, else the outputs of each layer.
  *
  * `scratch` (network_scratch floats) belongs to the call: two callers never share any.
  */
@@ -51,13 +51,19 @@ static int64_t chunk_rows(int64_t n, int threads)
     const int64_t share = whole_panels((n + threads - 1) / threads);
     return share < NETWORK_CHUNK ? share : NETWORK_CHUNK;
 }
-/* Whether the threads share each layer's outputs: some would have no panel, or (up to four panels each) more than an
- * eighth above their share. */
-static int work_together(int64_t n, int threads)
+/* Whether the threads share each layer's outputs: weights come from afar, then each for one thread alone; or some
+ * threads would have no panel, or (up to four panels each) more than an eighth above their share. */
+static int work_together(const dense_layer *layers, int count, int64_t n, int threads)
 {
     const int64_t even = (int64_t)TILE_LANES * threads;
-    return threads > 1 && n <= 4 * even && (n + even - 1) / even * even * 8 > n * 9;
+    if (threads == 1) return 0;
+    for (int i = 0; i < count; i++)
+        if (layers[i].in * layers[i].out > DOT_FAR) return 1;
+    return n <= 4 * even && (n + even - 1) / even * even * 8 > n * 9;
 }
+/* of n rows left, those that all threads keep in panels at once when they work together; no short run is left over */
+INLINE int64_t rows_together(int64_t n) { return n < 2 * NETWORK_CHUNK ? n : NETWORK_CHUNK; }
+INLINE int64_t panels_together(int64_t n) { return whole_panels(n < 2 * NETWORK_CHUNK ? n : 2 * NETWORK_CHUNK); }
 INLINE int takes_dots(const dense_layer *layers, int count, int64_t n)
 {
     return n <= NETWORK_SMALL || (count == 1 && layers[0].out <= NETWORK_NARROW);
@@ -68,7 +74,8 @@ static int64_t network_scratch(const dense_layer *layers, int count, int64_t n, 
     const int64_t w = widest_of(layers, count);
     if (count == 1 && takes_dots(layers, count, n)) return 16;
     if (takes_dots(layers, count, n)) return 2 * n * (w + ROW_PAD) + 16;
-    return 2 * (work_together(n, threads) ? whole_panels(n) : threads * chunk_rows(n, threads)) * w + 16;
+    const int together = work_together(layers, count, n, threads);
+    return 2 * (together ? panels_together(n) : threads * chunk_rows(n, threads)) * w + 16;
 }
 
 static void network_small(void *context, lonja_team *team, int rank, int size)
@@ -173,8 +180,11 @@ static void network_large(void *context, lonja_team *team, int rank, int size)
     const int64_t out = call->layers[call->count - 1].out;
     int64_t from, to;
     if (call->together) {
-        network_rows(call, team, rank, size, 0, call->n, call->scratch,
-                     call->scratch + whole_panels(call->n) * call->widest);
+        float *a = call->scratch, *b = a + panels_together(call->n) * call->widest;
+        for (int64_t at = 0, rows; at < call->n; at += rows) {
+            rows = rows_together(call->n - at);
+            network_rows(call, team, rank, size, at, rows, a, b);
+        }
         team_share(call->n, 1, rank, size, &from, &to);
     } else {
         const int64_t room = call->chunk * call->widest;
@@ -191,7 +201,7 @@ static void network(const dense_layer *layers, int count, const float *x, int64_
                     int threads)
 {
     network_call call = {layers, count, x, n, y, scratch, widest_of(layers, count), chunk_rows(n, threads),
-                         work_together(n, threads)};
+                         work_together(layers, count, n, threads)};
     if (n == 0) return;
     team_task task = n <= NETWORK_SMALL ? network_small : takes_dots(layers, count, n) ? network_narrow : network_large;
     lonja_team_run(threads, task, &call);

@@ -29,32 +29,37 @@ static inline void team_share(int64_t n, int64_t grain, int rank, int size, int6
 }
 
 /* n things between two meetings, for `while (team_takes(&w)) ...w.from, w.to...`. Of many, each member first takes most
- * of its share, the same in every call, for what its caches hold; the rest goes a grain at a time to whoever is free, as
- * a processor is often slowed down by others. */
+ * of its share, the same in every call, for what its caches hold. The rest goes to whoever is free, as a processor is
+ * often slowed down by others: each time half of an even share of what is left, down to a grain, so pieces are few and the
+ * last are small (guided self-scheduling; Polychronopoulos and Kuck, 1987). */
 #define TEAM_MANY 16 /* grains a member, from which on that is worth its while */
 #define TEAM_OWN 80  /* percent of a share */
 typedef struct {
     lonja_team *team;
     int64_t n, grain, rest; /* `rest`: where the last part begins */
     int64_t from, to;
-    int began;
+    int size, began;
 } team_work;
 
 static inline team_work team_deal(lonja_team *team, int64_t n, int64_t grain, int rank, int size)
 {
     const int64_t grains = (n + grain - 1) / grain, own = grains * TEAM_OWN / 100 / size * grain;
-    team_work w = {team, n, grain, n, rank * own, (rank + 1) * own, 0};
+    team_work w = {team, n, grain, n, rank * own, (rank + 1) * own, size, 0};
     if (size > 1 && grains >= TEAM_MANY * size) w.rest = size * own;
     else team_share(n, grain, rank, size, &w.from, &w.to);
     return w;
 }
 static inline int team_takes(team_work *w)
 {
-    if (w->began++) {
-        if (w->rest == w->n) return 0;
-        w->from = w->rest + lonja_team_draw(w->team) * w->grain;
-        w->to = w->from + w->grain < w->n ? w->from + w->grain : w->n;
+    if (!w->began++) return w->from < w->to;
+    if (w->rest == w->n) return 0;
+    int64_t before = lonja_team_draw(w->team);
+    for (w->from = w->rest; w->from < w->n; w->from = w->to) {
+        const int64_t half = (w->n - w->from) / (2 * w->size) / w->grain * w->grain;
+        w->to = w->from + (half > w->grain ? half : w->grain);
+        if (w->to > w->n) w->to = w->n;
+        if (!before--) return 1;
     }
-    return w->from < w->to;
+    return 0;
 }
 #endif

@@ -34,7 +34,7 @@ def test_calls_in_quick_succession_give_the_same(tier: str, threads: int) -> Non
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize("n", [1, 8, 20, 40, 64])
+@pytest.mark.parametrize("n", [1, 8, 20, 40, 64, 127, 128, 200, 321])
 def test_what_threads_draw_from_wide_layers_is_whole(tier: str, n: int, threads: int) -> None:
     layers = [
         (RNG.standard_normal((outputs, inputs), np.float32) / inputs**0.5, None, "relu")
