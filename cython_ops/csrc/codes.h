@@ -122,7 +122,8 @@ INLINE void add_halves(const int rows, const uint8_t *row, int64_t h, int64_t n,
 {
     const vb low = VB(set1_epi8)(15), one = VB(set1_epi16)(1), a = vb_load(p, n), b = vb_load(q, n);
     EACH_UNROLLED for (int r = 0; r < rows; r++) {
-        const vb v = vb_load(row + r * h, n);
+        vb v = vb_load(row + r * h, n);
+        __asm__("" : "+v"(v)); /* gcc would else load it twice */
         const vb u = VB(maddubs_epi16)(v & low, a), w = VB(maddubs_epi16)(VB(srli_epi16)(v, 4) & low, b);
         sums[r] = VB(add_epi32)(sums[r], VB(madd_epi16)(VB(add_epi16)(u, w), one)); /* u + w: at most 60 * 119 */
     }
