@@ -22,7 +22,7 @@ class RowCodes(NamedTuple):
     upper_gains: NDArray[np.float32]
     """float32 [n]: upper halves times gain approximate the row divided by its norm."""
     upper_margins: NDArray[np.float32]
-    """float32 [n]: how far off a cosine may then be; infinite for a row that has no codes."""
+    """float32 [n]: how far off a cosine may then be (docs/kernels.md); infinite for a row without codes."""
     gains: NDArray[np.float32]
     """float32 [n]: as `upper_gains`, for whole codes."""
     margins: NDArray[np.float32]

@@ -7,10 +7,11 @@
  *
  * How far off: let x be the row over its norm and c its codes, whole or upper halves. gain = 1 / (x . c) leaves the rest
  * r = x - gain * c at right angles to x, so for a query q of norm 1 the estimate gain * (c . q) errs by r . q, which
- * vanishes as q nears x (Gao and Long, RaBitQ, SIGMOD 2024). margin is the lesser of |r|, which always holds, and
- * 5 |r|^2 / sum |r_i|: where the roundings of a row do not follow the query, some 5 standard deviations, however many
- * columns have a part in them. A row of norm not finite, or of a square below 1e-30, has gain 0 and margin Inf: it is
- * looked at always.
+ * vanishes as q nears x (Gao and Long, RaBitQ, SIGMOD 2024). |r| always bounds it. Roundings that are independent of each
+ * other have a standard deviation of at most max |r_i|, whatever the query, so the margin is the lesser of |r| and
+ * 5 max |r_i|; but |r| if most of |r|^2 stands in columns whose codes are 0: that is no rounding but a part of the row
+ * which the codes do not show. A row of norm not finite, or of a square below 1e-30 that is not 0, has gain 0 and
+ * margin Inf: it is looked at always.
  */
 #ifndef LONJA_CODES_H
 #define LONJA_CODES_H
@@ -21,7 +22,8 @@
 #define CODE_TOP 119.0f
 #define CODE_DEVIATIONS 5.0
 #define CODE_GRAIN 1024 /* rows that a thread draws */
-#define CODE_SLACK 4e-6f /* what the exact scores and the estimates round */
+/* what sums of d products in float, those of the exact scores too, round at most */
+#define CODE_SLACK(d) (4e-6f + 6e-8f * (float)(d))
 
 /* ---- coding ---- */
 typedef struct {
@@ -31,18 +33,20 @@ typedef struct {
 /* x and codes [m], zeros after the row's end, m a multiple of VL; square: |x|^2 */
 static code_fit fit_codes(const float *x, const float *codes, int64_t m, double square)
 {
-    vf dot = vf_zero(), two = vf_zero(), one = vf_zero();
+    vf dot = vf_zero(), squares = vf_zero(), lost = vf_zero(), top = vf_zero();
     for (int64_t i = 0; i < m; i += VL) dot = vf_fma(vf_load(x + i), vf_load(codes + i), dot);
     const double gain = square / (double)vf_hsum(dot), norm = sqrt(square);
     const vf scale = vf_set1((float)gain);
     for (int64_t i = 0; i < m; i += VL) {
-        const vf rest = vf_abs(vf_load(x + i) - scale * vf_load(codes + i));
-        two = vf_fma(rest, rest, two);
-        one += rest;
+        const vf code = vf_load(codes + i), rest = vf_abs(vf_load(x + i) - scale * code);
+        const vf hidden = vf_select(vf_gt(vf_abs(code), vf_zero()), vf_zero(), rest);
+        squares = vf_fma(rest, rest, squares);
+        lost = vf_fma(hidden, hidden, lost);
+        top = vf_max(rest, top);
     }
-    const double squares = (double)vf_hsum(two), sum = (double)vf_hsum(one), most = sqrt(squares);
-    const double likely = sum > 0.0 ? CODE_DEVIATIONS * squares / sum : 0.0;
-    return (code_fit){(float)(gain / norm), (float)((likely < most ? likely : most) / norm)};
+    const double length = sqrt((double)vf_hsum(squares)), likely = CODE_DEVIATIONS * (double)vf_hmax(top);
+    const int follows = 2.0f * vf_hsum(lost) > vf_hsum(squares);
+    return (code_fit){(float)(gain / norm), (float)((follows || length < likely ? length : likely) / norm)};
 }
 
 /* The codes of a row, and their upper halves, as floats: m = 2 h of each, which is a multiple of VL. work: 3 m floats */
@@ -183,13 +187,20 @@ typedef struct {
     int64_t *indices, *counts, found;
 } code_scan;
 
+/* the product with whole codes, of that with their upper halves */
+INLINE float whole_product(const code_scan *s, int64_t row, int32_t upper)
+{
+    int32_t lower;
+    dot_halves(1, s->codes->lower + row * s->h, s->query_codes, s->h, 0, &lower);
+    return 16.0f * (float)upper + (float)(lower - s->eights);
+}
 INLINE float exact_score(const code_scan *s, int64_t row)
 {
     return cosine_of(products(s->rows + row * s->d, s->query, s->d, 0), s->query_square);
 }
 
-/* Rows [from, to) by their upper halves: to `looks` those that may be among the k best, to `surest` the k rows that score
- * most at least. */
+/* Rows [from, to) by their upper halves: to `looks` those that may be among the k best, to `surest` the places there of the
+ * k rows with the highest scores that they have at the least, by whole codes. */
 static void scan_upper(const code_scan *s, int64_t from, int64_t to, best_heap *surest)
 {
     const row_codes *c = s->codes;
@@ -218,9 +229,11 @@ static void scan_upper(const code_scan *s, int64_t from, int64_t to, best_heap *
             for (; bits; bits &= bits - 1) {
                 const int64_t at = r + __builtin_ctz(bits), row = from + at;
                 const int32_t upper = sums[at] - s->eights;
-                const float width = c->upper_margins[row] + s->margin;
+                if (bounds[at] - (c->upper_margins[row] + s->margin) >= cut || surest->count < surest->k) {
+                    const float score = whole_product(s, row, upper) * (c->gains[row] * s->gain);
+                    heap_offer(surest, score - (c->margins[row] + s->margin), looks - s->looks);
+                }
                 *looks++ = (code_look){row, upper, bounds[at]};
-                heap_offer(surest, (float)upper * (c->upper_gains[row] * s->gain) - width, row);
             }
             if (surest->count == surest->k) cut = surest->value[0];
         }
@@ -249,10 +262,8 @@ static void look_again(const code_scan *s, const code_look *looks, int64_t count
         }
         for (int64_t j = 0; j < left; j++) {
             const int64_t row = some[j].row;
-            int32_t lower;
-            dot_halves(1, c->lower + row * s->h, s->query_codes, s->h, 0, &lower);
-            const float score = (float)(16 * some[j].upper + (lower - s->eights)) * (c->gains[row] * s->gain);
-            if (score + c->margins[row] + s->margin >= least) some[last++].row = row;
+            const float score = whole_product(s, row, some[j].upper) * (c->gains[row] * s->gain);
+            if (score + c->margins[row] + s->margin >= least || some[j].bound == INFINITY) some[last++].row = row;
         }
         for (int64_t j = 0; j < last; j++) {
             if (j + 1 < last) fetch(s->rows + some[j + 1].row * s->d, s->d * (int64_t)sizeof(float));
@@ -273,7 +284,11 @@ static void scan_codes(void *context, lonja_team *team, int rank, int size)
     if (rank == 0) s->found = merge_heaps(s->values, s->indices, s->counts, s->k, size).count;
     lonja_team_wait(team);
     team_share(s->found, 1, rank, size, &from, &to);
-    for (; from < to; from++) s->values[from] = exact_score(s, s->indices[from]);
+    for (; from < to; from++) { /* none of them is dropped: there are k answers in any case */
+        code_look *look = s->looks + s->indices[from];
+        s->values[from] = exact_score(s, look->row);
+        look->bound = INFINITY;
+    }
     lonja_team_wait(team);
     if (rank == 0) {
         s->least = INFINITY;
@@ -298,7 +313,7 @@ static int64_t cosine_topk_codes(const row_codes *codes, const float *rows, cons
     code_row(query, d, work, &whole, &upper);
     for (int64_t i = 0; i < 2 * h; i++) sum += query_codes[i] = (int8_t)work[2 * h + i];
     code_scan s = {.codes = codes, .rows = rows, .query = query, .query_codes = query_codes, .n = n, .d = d, .h = h,
-                   .k = k, .eights = 8 * sum, .gain = whole.gain, .margin = whole.margin + CODE_SLACK,
+                   .k = k, .eights = 8 * sum, .gain = whole.gain, .margin = whole.margin + CODE_SLACK(d),
                    .query_square = products(query, query, d, 0).square, .looks = looks, .values = values,
                    .indices = indices, .counts = counts};
     lonja_team_run(threads, scan_codes, &s);

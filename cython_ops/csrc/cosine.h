@@ -54,6 +54,7 @@ INLINE float cosine_of(row_products r, double query_square)
 {
     const double both = r.square * query_square;
     if (both == 0.0) return 0.0f;
+    if (both == INFINITY) return -INFINITY;
     const double c = r.dot / sqrt(both);
     return c >= -2.0 && c <= 2.0 ? (float)c : -INFINITY;
 }

@@ -26,8 +26,9 @@ def cosine_topk(rows, query, Py_ssize_t k, *, int threads=1):
 
     Notes
     -----
-    A row or query of zeros scores 0; a row with a NaN or an infinity scores -Inf, and so do all rows if the query
-    has one or a squared norm overflows. Tolerance against the twin: 2e-6 absolute. The answer does not depend on
+    A row or query of zeros scores 0; a row with a NaN or an infinity, or whose squared norm overflows (norm above
+    1e19), scores -Inf, and so do all rows if the query is such. Tolerance against the twin: 2e-6 absolute for norms
+    from 1e-15; the squares of shorter rows lose digits, and below 1e-22 they score 0. The answer does not depend on
     the number of threads.
     """
     cdef cnp.ndarray r = _array(rows, "rows", cnp.NPY_FLOAT32, 2), q = _array(query, "query", cnp.NPY_FLOAT32, 1)
@@ -53,10 +54,16 @@ cdef cnp.ndarray _aligned(cnp.npy_intp n, cnp.npy_intp width):
     return (<object>room)[start:start + n * width].reshape(n, width)
 
 
-cdef row_codes _parts(object codes, int64_t n, int64_t h) except *:
+cdef row_codes _parts(tuple codes, int64_t n, int64_t d) except *:
+    """The arrays of RowCodes, checked. They must stay alive in the caller's hands."""
     cdef cnp.ndarray part
     cdef void *at[6]
     cdef int i
+    cdef int64_t h = half_bytes(d)
+    if d > 131072:
+        raise ValueError(f"rows must have at most 131072 columns for int8 codes, not {d}")
+    if len(codes) != 6:
+        raise ValueError(f"codes must have six arrays, as quantize_rows makes them, not {len(codes)}")
     for i, (name, value) in enumerate(zip(RowCodes._fields, codes)):
         name = "codes." + name
         if i < 2:
@@ -84,10 +91,9 @@ def quantize_rows(rows):
     """
     cdef cnp.ndarray r = _array(rows, "rows", cnp.NPY_FLOAT32, 2)
     cdef int64_t n = cnp.PyArray_DIM(r, 0), d = cnp.PyArray_DIM(r, 1), h = half_bytes(d)
-    if d > 131072:
-        raise ValueError(f"rows must have at most 131072 columns for int8 codes, not {d}")
     codes = RowCodes(_aligned(n, h), _aligned(n, h), *(_new(1, n, 0, cnp.NPY_FLOAT32) for _ in range(4)))
-    cdef row_codes c = _parts(codes, n, h)
+    cdef tuple parts = tuple(codes)
+    cdef row_codes c = _parts(parts, n, d)
     cdef cnp.ndarray work = _new(1, 6 * h, 0, cnp.NPY_FLOAT32)
     with nogil:
         K.quantize_rows(<const float *>cnp.PyArray_DATA(r), n, d, <float *>cnp.PyArray_DATA(work), &c)
@@ -108,20 +114,24 @@ def cosine_topk_codes(codes, rows, query, Py_ssize_t k, *, int threads=1):
     Returns
     -------
     scores : float32 [min(k, n)], exact cosines, descending
-    indices : int64 [min(k, n)]; equal scores by rising index. With up to 25 columns always those of `cosine_topk`;
-        with more, a row can be missed only where its roundings follow the query by five standard deviations.
+    indices : int64 [min(k, n)]; equal scores by rising index
 
     Notes
     -----
-    The more rows lie so close to the best that their codes do not tell them apart, the more are scored exactly: all of
-    them at worst, as for a query of zeros.
+    With up to 25 columns the answer is always that of `cosine_topk`. With more, a row can be missed if the errors of
+    its rounding, which lie in all directions, happen to add up along the query: by more than five times the
+    largest of them (docs/kernels.md). Only then can answers of different numbers of threads differ. The more rows lie
+    so close to the best that their codes do not tell them apart, the more are scored exactly: all of them at
+    worst, as for a query of zeros. Where a few columns are much larger than the others, codes tell little;
+    bring the columns to like size first, or take `cosine_topk`.
     """
     cdef cnp.ndarray r = _array(rows, "rows", cnp.NPY_FLOAT32, 2), q = _array(query, "query", cnp.NPY_FLOAT32, 1)
     threads = _search(r, q, k, threads)
     cdef int64_t n = cnp.PyArray_DIM(r, 0), d = cnp.PyArray_DIM(r, 1), h = half_bytes(d), most = k if k < n else n, found
     if not isinstance(codes, RowCodes):
         raise TypeError(f"codes must be RowCodes, as quantize_rows makes them, not {type(codes).__name__}")
-    cdef row_codes c = _parts(codes, n, h)
+    cdef tuple parts = tuple(codes)
+    cdef row_codes c = _parts(parts, n, d)
     cdef cnp.ndarray values = _new(2, threads, most + TEAM_GAP, cnp.NPY_FLOAT32)
     cdef cnp.ndarray indices = _new(2, threads, most + TEAM_GAP, cnp.NPY_INT64)
     cdef cnp.npy_intp slots = threads

@@ -11,7 +11,9 @@ from cython_ops.row_codes import RowCodes
 def _cosines(rows: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
     r, q = rows.astype(np.float64), query.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        both = np.sqrt((r * r).sum(axis=1) * (q @ q))
+        squares = (r * r).sum(axis=1) * (q @ q)
+        squares[np.square(rows).sum(axis=1) * np.square(query).sum() == np.inf] = np.nan
+        both = np.sqrt(squares)
         cosines = np.divide(r @ q, both, out=np.zeros(len(r)), where=both != 0)
     return np.where(np.isfinite(cosines), cosines, -np.inf)
 
@@ -38,9 +40,10 @@ def _fit(x: NDArray[np.float64], codes: NDArray[np.int64]) -> tuple[NDArray[np.f
     dot = (x * codes).sum(axis=1)
     gains = np.divide(1, dot, out=np.zeros(len(x)), where=dot != 0)
     rest = np.abs(x - gains[:, None] * codes)
-    squares, total = (rest * rest).sum(axis=1), rest.sum(axis=1)
-    likely = np.divide(5 * squares, total, out=np.zeros(len(x)), where=total != 0)
-    return gains.astype(np.float32), np.minimum(likely, np.sqrt(squares)).astype(np.float32)
+    squares, lost = (rest * rest).sum(axis=1), (rest * rest * (codes == 0)).sum(axis=1)
+    length = np.sqrt(squares)
+    margins = np.where(2 * lost > squares, length, np.minimum(length, 5 * rest.max(axis=1, initial=0)))
+    return gains.astype(np.float32), margins.astype(np.float32)
 
 
 def quantize_rows(rows: NDArray[np.float32]) -> RowCodes:
@@ -80,10 +83,10 @@ def cosine_topk_codes(
     k = min(k, len(rows))
     sought = quantize_rows(query[None])
     rough = codes.halves() @ sought.numbers()[0] * codes.upper_gains.astype(np.float64) * sought.gains[0]
-    margins = codes.upper_margins + sought.margins[0] + 4e-6
+    margins = codes.upper_margins + sought.margins[0] + 4e-6 + 6e-8 * rows.shape[1]
     surest = _best(rough - margins, k)
     least = _cosines(rows[surest], query).min(initial=np.inf)
-    few = np.flatnonzero(rough + margins >= least)
+    few = np.union1d(surest, np.flatnonzero(rough + margins >= least))
     cosines = _cosines(rows[few], query)
     best = _best(cosines, k)
     return cosines[best].astype(np.float32), few[best]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -179,6 +181,55 @@ def test_codes_of_any_numbers_find_what_the_exact_scan_finds(
     np.testing.assert_array_equal(indices, want)
 
 
+def _amounts_beside_ratios(rng: np.random.Generator, n: int) -> np.ndarray:
+    amounts = rng.lognormal(4, 1.2, (n, 3)) * rng.choice([0, 1], (n, 3))
+    return np.concatenate([amounts, rng.random((n, 1000))], axis=1)
+
+
+def _clusters_with_spikes(rng: np.random.Generator, n: int) -> np.ndarray:
+    rows = np.repeat(rng.standard_normal((n // 12, 768)), 12, axis=0)
+    rows += 0.1 * rng.standard_normal(rows.shape)
+    spiked = np.flatnonzero(rng.random(len(rows)) < 0.4)
+    rows[spiked, rng.integers(0, 768, len(spiked))] += 150
+    return rows
+
+
+@pytest.mark.parametrize("make", [_amounts_beside_ratios, _clusters_with_spikes])
+def test_rows_with_a_few_large_columns_are_found(make: Callable[..., np.ndarray]) -> None:
+    data = make(np.random.default_rng(1), 6000).astype(np.float32)
+    rows, queries = data[20:], data[:20]
+    codes = quantize_rows(rows)
+    for query in queries:
+        found = cosine_topk_codes(codes, rows, query, 10)[1]
+        np.testing.assert_array_equal(found, cosine_topk(rows, query, 10)[1])
+
+
+@pytest.mark.parametrize("d", [640, 805, 1272, 2412, 5000, 131_072])
+def test_long_rows_that_round_alike_are_found(tier: str, d: int) -> None:
+    rows = np.full((3, d), d**-0.5, np.float32)
+    rows[1:] *= np.random.default_rng(d).choice(np.array([-1, 1], np.float32), (2, d))
+    for row in range(3):
+        assert cosine_topk_codes(quantize_rows(rows), rows, rows[row], 1)[1].tolist() == [row]
+
+
+def test_there_are_k_answers_in_any_case(tier: str) -> None:
+    query = np.random.default_rng(0).standard_normal(117).astype(np.float32)
+    rows = np.stack([query, query])
+    rows[1, 5] = 119  # hides all else
+    scores, indices = cosine_topk_codes(quantize_rows(rows), rows, query, 2)
+    assert indices.tolist() == [0, 1]
+    np.testing.assert_array_equal(scores, cosine_topk(rows, query, 2)[0])
+    wrong = RowCodes(*(np.zeros_like(part) for part in quantize_rows(rows)))
+    assert cosine_topk_codes(wrong, rows, query, 2)[1].tolist() == [0, 1]
+
+
+def test_a_norm_that_overflows_has_no_score(tier: str) -> None:
+    rows = np.array([[1e20, 0], [-1, 0]], np.float32)
+    for found in (cosine_topk, partial(cosine_topk_codes, quantize_rows(rows)), reference.cosine_topk):
+        scores, indices = found(rows, rows[1], 2)
+        assert (scores.tolist(), indices.tolist()) == ([1, -math.inf], [1, 0])
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-30, math.nan, math.inf])
 def test_a_query_without_codes_is_answered_exactly(tier: str, value: float) -> None:
     rows = np.random.default_rng(0).standard_normal((300, 40), np.float32)
@@ -222,5 +273,10 @@ def test_wrong_arguments_are_named() -> None:
     askew = np.zeros(13, np.uint8)[1:].view(np.float32)
     with pytest.raises(ValueError, match=r"codes\.margins starts at an address"):
         cosine_topk_codes(codes._replace(margins=askew), rows, rows[0], 1)
+    none = np.zeros((0, 131_073), np.float32)
     with pytest.raises(ValueError, match="at most 131072 columns"):
-        quantize_rows(np.zeros((0, 131_073), np.float32))
+        quantize_rows(none)
+    with pytest.raises(ValueError, match="at most 131072 columns"):
+        cosine_topk_codes(codes, none, np.zeros(131_073, np.float32), 1)
+    with pytest.raises(ValueError, match="codes must have six arrays, as quantize_rows makes them, not 2"):
+        cosine_topk_codes(tuple.__new__(RowCodes, codes[:2]), rows, rows[0], 1)
