@@ -229,7 +229,7 @@ static void scan_upper(const code_scan *s, int64_t from, int64_t to, best_heap *
             for (; bits; bits &= bits - 1) {
                 const int64_t at = r + __builtin_ctz(bits), row = from + at;
                 const int32_t upper = sums[at] - s->eights;
-                if (bounds[at] - (c->upper_margins[row] + s->margin) >= cut || surest->count < surest->k) {
+                if (bounds[at] - (c->upper_margins[row] + s->margin) >= cut) { /* not of Inf - Inf */
                     const float score = whole_product(s, row, upper) * (c->gains[row] * s->gain);
                     heap_offer(surest, score - (c->margins[row] + s->margin), looks - s->looks);
                 }

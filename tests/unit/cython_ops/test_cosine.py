@@ -77,6 +77,7 @@ def test_codes_equal_the_twin(tier: str, d: int) -> None:
         rows[5:9, 0] = math.nan, math.inf, 1e30, 1e-30
         rows[9] *= 1e-20
         rows[10] *= 1e12
+        rows[11, 0] = 300
     codes, want = quantize_rows(rows), reference.quantize_rows(rows)
     numbers, want_numbers = codes.numbers(), want.numbers()
     assert np.abs(numbers - want_numbers).max(initial=0) <= 1  # a rounding tie may fall either way
@@ -210,6 +211,18 @@ def test_long_rows_that_round_alike_are_found(tier: str, d: int) -> None:
     rows[1:] *= np.random.default_rng(d).choice(np.array([-1, 1], np.float32), (2, d))
     for row in range(3):
         assert cosine_topk_codes(quantize_rows(rows), rows, rows[row], 1)[1].tolist() == [row]
+
+
+def test_signs_that_round_alike_are_found(tier: str) -> None:
+    rng = np.random.default_rng(3)
+    rows = np.repeat(rng.choice(np.array([-1, 1], np.float32), (1, 4096)), 300, axis=0)
+    for row in rows:
+        row[rng.integers(0, 4096, rng.integers(0, 9))] *= -1
+    rows *= rng.uniform(0.01, 1, (300, 1)).astype(np.float32)
+    codes = quantize_rows(rows)
+    for query in rows[:20]:
+        found = cosine_topk_codes(codes, rows, query, 10)[1]
+        np.testing.assert_array_equal(found, cosine_topk(rows, query, 10)[1])
 
 
 def test_there_are_k_answers_in_any_case(tier: str) -> None:
