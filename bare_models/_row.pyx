@@ -28,7 +28,7 @@ cdef extern from "kernels.h" nogil:
         const char *name
         void (*score_topk)(const float *, int64_t, int64_t, int64_t, int, float *, int64_t *, double *) noexcept nogil
         int64_t (*network_scratch)(const dense_layer *, int, int64_t, int) noexcept nogil
-        void (*network)(const dense_layer *, int, const float *, int64_t, float *, float *, int) noexcept nogil
+        void (*network)(const dense_layer *, int, const float *, int64_t, float *, float *, int, int) noexcept nogil
     const kernel_table *const lonja_tiers[]
     int lonja_tier_runs(const kernel_table *)
 
@@ -82,6 +82,7 @@ cdef class RowNetwork:
 
     cdef dense_layer *layers
     cdef int count
+    cdef int reverse  # every other call, as in `DenseNetwork`
     cdef tuple kept
     cdef scratch_spare spare
     cdef int64_t room
@@ -142,8 +143,9 @@ cdef class RowNetwork:
                 scratch_give(&self.spare, work)
                 return NULL
             work[i] = value
+        self.reverse ^= 1
         K.network(self.layers, self.count, work, 1, work + _padded(self.inputs),
-                  work + _padded(self.inputs) + 4 * _padded(self.outputs), 1)
+                  work + _padded(self.inputs) + 4 * _padded(self.outputs), 1, self.reverse)
         return work
 
     def __call__(self, list values not None):

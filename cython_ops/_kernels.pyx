@@ -74,7 +74,7 @@ cdef extern from "kernels.h" nogil:
         void (*activate)(int, float, const float *, float *, int64_t) noexcept nogil
         void (*activate_back)(int, float, const float *, const float *, float *, int64_t, int64_t) noexcept nogil
         int64_t (*network_scratch)(const dense_layer *, int, int64_t, int) noexcept nogil
-        void (*network)(const dense_layer *, int, const float *, int64_t, float *, float *, int) noexcept nogil
+        void (*network)(const dense_layer *, int, const float *, int64_t, float *, float *, int, int) noexcept nogil
         int64_t (*product_scratch)(int) noexcept nogil
         void (*back_to_weights)(const float *, const float *, int64_t, int64_t, int64_t, float *, float *, float *,
                                 int) noexcept nogil

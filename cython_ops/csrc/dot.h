@@ -4,12 +4,14 @@
  * DOT_SUMS products (AVX2, for many rows of x: 3 by 4); its accumulators, one vector each, are summed up together by
  * vf_sum_each. All rows of x pass over a group of weights before the next group is read, and inputs are taken in
  * blocks, so that both stay in the first-level cache. How large a group is, is the walk:
- *   near  x leaves room in the first-level cache: a tile's rows of w at a time
- *   wide  x does not: DOT_SUMS rows of w at a time
- *   far   no second-level cache holds the weights: as wide, the next rows are fetched ahead, and tall tiles take x from
- *         a pack, [inputs / VL][rows of the tile][VL], as rows of equal low address bits would fight for the cache sets
- *         that the fetched rows need
- * A long single row of x takes dot_rows instead of tiles, where vectors are wide enough to be bound by memory.
+ *   near    x leaves room in the first-level cache: a tile's rows of w at a time
+ *   wide    x does not: DOT_SUMS rows of w at a time
+ *   stream  no second-level cache holds the weights, and there are one or two rows of x: each row of w from end to end,
+ *           what follows is fetched ahead
+ *   far     the same for more rows of x: as wide, the next rows of w are fetched ahead, and tiles take x from a pack,
+ *           [inputs / VL][rows of the tile][VL], as rows of equal low address bits would fight for the cache sets that
+ *           the fetched rows need
+ * A long single row of x takes dot_rows instead of tiles in any walk, where vectors are wide enough.
  */
 #ifndef LONJA_DOT_H
 #define LONJA_DOT_H
@@ -29,8 +31,6 @@
 #define DOT_NEAR (8 * 1024) /* floats of x beside which a few rows of w stay in the first-level cache */
 #define DOT_FAR (256 * 1024) /* floats of weights that no second-level cache holds */
 #define DOT_PACK 4096 /* floats of x in a pack: a third of a first-level cache */
-#define DOT_PACKS 2
-#define DOT_AHEAD 8 /* rows of w between those in use and those fetched: more would not fit beside a pack */
 
 /* sum[m * rows + r] = x[m] . w[r] over k inputs */
 INLINE void dot_tile(const int mb, const int rows, const float *x, int64_t xs, const float *const *w, int64_t k, vf *sum)
@@ -70,20 +70,34 @@ INLINE void dot_tile(const int mb, const int rows, const float *x, int64_t xs, c
     EACH_UNROLLED for (int i = 0; i < mb * rows; i++) sum[i] = a[i];
 }
 
-/* sum[r] = x . w[r], a single row of x: each row of w from end to end, as the first-level prefetcher likes it */
-INLINE void dot_rows(const int rows, int64_t valid, const float *x, const float *const *w, int64_t k, vf *sum)
+/* as dot_tile for one or two rows of x, but each row of w from end to end, as the first-level prefetcher likes it */
+INLINE void dot_rows(const int mb, const int rows, const int far, int64_t valid, const float *x, int64_t xs,
+                     const float *const *w, int64_t k, vf *sum)
 {
     EACH_UNROLLED for (int r = 0; r < rows; r++) {
-        vf a[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
+        vf a[2][4];
+        EACH_UNROLLED for (int i = 0; i < 8; i++) a[i / 4][i % 4] = vf_zero();
         const float *p = w[r];
         int64_t at = 0;
         if (r >= valid) k = 0;
-        for (; at + 8 * VL <= k; at += 8 * VL)
-            EACH_UNROLLED for (int i = 0; i < 8; i++)
-                a[i % 4] = vf_fma(vf_load(x + at + i * VL), vf_load(p + at + i * VL), a[i % 4]);
-        for (; at + VL <= k; at += VL) a[0] = vf_fma(vf_load(x + at), vf_load(p + at), a[0]);
-        if (at < k) a[1] = vf_fma(vf_load_n(x + at, k - at, 0.0f), vf_load_n(p + at, k - at, 0.0f), a[1]);
-        sum[r] = (a[0] + a[1]) + (a[2] + a[3]);
+        for (; at + 8 * VL <= k; at += 8 * VL) {
+            if (far) EACH_UNROLLED for (int i = 0; i < 8 * VL; i += 16) __builtin_prefetch(p + at + i + DOT_PACK, 0, 3);
+            EACH_UNROLLED for (int i = 0; i < 8; i++) {
+                vf v = vf_load(p + at + i * VL);
+                if (mb > 1) v = vf_held(v);
+                EACH_UNROLLED for (int m = 0; m < mb; m++)
+                    a[m][i % 4] = vf_fma(vf_load(x + m * xs + at + i * VL), v, a[m][i % 4]);
+            }
+        }
+        for (; at + VL <= k; at += VL)
+            EACH_UNROLLED for (int m = 0; m < mb; m++)
+                a[m][0] = vf_fma(vf_load(x + m * xs + at), vf_load(p + at), a[m][0]);
+        if (at < k) {
+            const vf v = vf_load_n(p + at, k - at, 0.0f);
+            EACH_UNROLLED for (int m = 0; m < mb; m++)
+                a[m][1] = vf_fma(vf_load_n(x + m * xs + at, k - at, 0.0f), v, a[m][1]);
+        }
+        EACH_UNROLLED for (int m = 0; m < mb; m++) sum[m * rows + r] = (a[m][0] + a[m][1]) + (a[m][2] + a[m][3]);
     }
 }
 
@@ -116,8 +130,8 @@ INLINE void dot_group(const int mb, const int far, const dense_layer *layer, int
             }
             if (t >= valid)
                 EACH_UNROLLED for (int r = 0; r < rows; r++) acc[t + r] = vf_zero();
-            else if (mb == 1 && !far && DOT_SUMS == 16 && k >= DOT_LONG)
-                dot_rows(rows, valid - t, x + k0, w, k, acc + t);
+            else if (mb <= 2 && (far || (mb == 1 && DOT_SUMS == 16)) && k >= DOT_LONG)
+                dot_rows(mb, rows, far, valid - t, x + k0, xs, w, k, acc + t);
             else dot_tile(mb, rows, x + k0, xs, w, k, acc + t);
         }
         EACH_UNROLLED for (int i = 0; i < mb * group; i += VL) vf_store(sum + i, vf_sum_each(acc + i));
@@ -133,32 +147,34 @@ INLINE void dot_group(const int mb, const int far, const dense_layer *layer, int
 INLINE int dot_tall(int64_t m, int64_t n, int64_t k) { return LONJA_AVX2 && m >= 12 && n > 2 && k >= 64; }
 
 /* m rows of x by outputs [n0, n1), `step` of them after the other, over inputs [k0, k0 + k) */
-INLINE void dot_block(const int step, const int far, const dense_layer *layer, int64_t n0, int64_t n1, const float *x,
-                      int64_t xs, int64_t m, int64_t k0, int64_t k, float *y, int64_t ys)
+INLINE void dot_block(const int step, const int far, const dense_layer *layer, int64_t n0, int64_t n1, int reverse,
+                      const float *x, int64_t xs, int64_t m, int64_t k0, int64_t k, float *y, int64_t ys)
 {
-    for (int64_t n = n0; n < n1; n += step) {
-        const int64_t stop = n + step < n1 ? n + step : n1;
+    const int64_t last = (n1 - n0 - 1) / step;
+    for (int64_t i = 0; i <= last; i++) {
+        const int64_t n = n0 + (reverse ? last - i : i) * step, stop = n + step < n1 ? n + step : n1;
         int64_t r = 0;
-        if (!far && dot_tall(m, stop - n, k))
+        if (dot_tall(m, stop - n, k))
             for (; m - r >= 3 && m - r != 4; r += 3)
                 dot_group(3, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         for (; r + 4 <= m; r += 4) dot_group(4, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
-        for (; r + 2 <= m; r += 2) dot_group(2, 0, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
+        for (; r + 2 <= m; r += 2) dot_group(2, far, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
         if (r < m) dot_group(1, far, layer, n, stop, x + r * xs, xs, k0, k, y + r * ys, ys);
     }
 }
-typedef void dot_blocks(const dense_layer *, int64_t, int64_t, const float *, int64_t, int64_t, int64_t, int64_t,
+typedef void dot_blocks(const dense_layer *, int64_t, int64_t, int, const float *, int64_t, int64_t, int64_t, int64_t,
                         float *, int64_t);
 /* Functions of their own: inlined into one, they would take each other's registers. */
 #define DOT_BLOCKS(name, step, far) \
-    static __attribute__((noinline)) void name(const dense_layer *layer, int64_t n0, int64_t n1, const float *x, \
-                                               int64_t xs, int64_t m, int64_t k0, int64_t k, float *y, int64_t ys) \
+    static __attribute__((noinline)) void name(const dense_layer *layer, int64_t n0, int64_t n1, int reverse, \
+                                               const float *x, int64_t xs, int64_t m, int64_t k0, int64_t k, float *y, \
+                                               int64_t ys) \
     { \
-        dot_block(step, far, layer, n0, n1, x, xs, m, k0, k, y, ys); \
+        dot_block(step, far, layer, n0, n1, reverse, x, xs, m, k0, k, y, ys); \
     }
 DOT_BLOCKS(dot_near, DOT_SUMS / 4, 0)
 DOT_BLOCKS(dot_wide, DOT_SUMS, 0)
-DOT_BLOCKS(dot_rest, DOT_SUMS, 1)
+DOT_BLOCKS(dot_stream, DOT_SUMS, 1)
 
 /* acc[m * rows + r] += x[m] * v[r], x from a pack */
 INLINE void dot_products(const int mb, const int rows, const float *x, const vf *v, vf *acc)
@@ -168,12 +184,12 @@ INLINE void dot_products(const int mb, const int rows, const float *x, const vf 
         EACH_UNROLLED for (int r = 0; r < rows; r++) acc[m * rows + r] = vf_fma(u, v[r], acc[m * rows + r]);
     }
 }
-/* mb rows of x from a pack; the next rows of w are fetched if this pack is the first of several */
+/* m rows of x from a pack of mb; if it is the first, as much of w is fetched ahead as it holds of x */
 INLINE void dot_packed(const int mb, const int fetch, const dense_layer *layer, int64_t n, int64_t n1, const float *pack,
-                       int64_t k0, int64_t k, float *y, int64_t ys)
+                       int64_t m, int64_t k0, int64_t k, float *y, int64_t ys)
 {
     const int rows = DOT_SUMS / mb;
-    const int64_t ahead = DOT_AHEAD * layer->in;
+    const int64_t ahead = mb * layer->in;
     for (int64_t taken; n < n1; n += taken) {
         taken = n1 - n < rows ? 1 : rows;
         const int64_t next = taken == 1 ? 0 : layer->in; /* a single row of w as all rows of the tile */
@@ -196,66 +212,78 @@ INLINE void dot_packed(const int mb, const int fetch, const dense_layer *layer, 
         }
         EACH_UNROLLED for (int i = 0; i < DOT_SUMS; i += VL) vf_store(sum + i, vf_sum_each(acc + i));
         const float *bias = layer->bias ? layer->bias + n : NULL;
-        if (taken == rows)
-            EACH_UNROLLED for (int m = 0; m < mb; m++) dot_put(y + m * ys + n, sum + m * rows, !k0, bias, rows);
-        else
-            for (int m = 0; m < mb; m++) dot_put(y + m * ys + n, sum + m * rows, !k0, bias, 1);
+        EACH_UNROLLED for (int i = 0; i < mb; i++) {
+            if (i == m) break;
+            if (taken == rows) dot_put(y + i * ys + n, sum + i * rows, !k0, bias, rows);
+            else dot_put(y + i * ys + n, sum + i * rows, !k0, bias, 1);
+        }
     }
 }
-typedef void dot_pack_walk(const dense_layer *, int64_t, int64_t, const float *, int64_t, int64_t, float *, int64_t);
+typedef void dot_pack_walk(const dense_layer *, int64_t, int64_t, const float *, int64_t, int64_t, int64_t, float *,
+                           int64_t);
 #define DOT_PACKED(name, mb, fetch) \
     static __attribute__((noinline)) void name(const dense_layer *layer, int64_t n, int64_t n1, const float *pack, \
-                                               int64_t k0, int64_t k, float *y, int64_t ys) \
+                                               int64_t m, int64_t k0, int64_t k, float *y, int64_t ys) \
     { \
-        dot_packed(mb, fetch, layer, n, n1, pack, k0, k, y, ys); \
+        dot_packed(mb, fetch, layer, n, n1, pack, m, k0, k, y, ys); \
     }
 DOT_PACKED(dot_first_4, 4, 1)
 DOT_PACKED(dot_next_4, 4, 0)
 #if DOT_SUMS == 16
 DOT_PACKED(dot_first_8, 8, 1)
 DOT_PACKED(dot_next_8, 8, 0)
+#else
+#define dot_first_8 dot_first_4
+#define dot_next_8 dot_next_4
 #endif
 
-/* rows of x in a pack, for m rows */
-INLINE int64_t dot_tallest(int64_t m) { return DOT_SUMS == 16 && m >= 8 ? 8 : 4; }
-
+/* rows of a pack for m rows of x; where that is more, the last are zeros */
+INLINE int64_t dot_height(int64_t m) { return DOT_SUMS == 16 && m > 4 ? 8 : 4; }
+/* the first `valid` rows of x as a pack of `height` */
+static void dot_pack(const float *x, int64_t xs, int64_t valid, int64_t k, int64_t height, float *pack)
+{
+    for (int64_t at = 0; at < k; at += VL)
+        for (int64_t r = 0; r < height; r++, pack += VL) {
+            const float *from = x + r * xs + at;
+            vf_store(pack, r >= valid ? vf_zero() : k - at < VL ? vf_load_n(from, k - at, 0.0f) : vf_load(from));
+        }
+}
 static void dot_far(const dense_layer *layer, int64_t n0, int64_t n1, const float *x, int64_t xs, int64_t m, int64_t k0,
                     int64_t k, float *y, int64_t ys)
 {
-    float packs[DOT_PACKS][DOT_PACK] __attribute__((aligned(64)));
-    dot_pack_walk *first = dot_first_4, *next = dot_next_4;
-    const int64_t tall = dot_tallest(m), count = m / tall < DOT_PACKS ? m / tall : DOT_PACKS, rest = count * tall;
-#if DOT_SUMS == 16
-    if (tall == 8) first = dot_first_8, next = dot_next_8;
-#endif
-    for (int64_t p = 0; p < count; p++)
-        for (int64_t at = 0; at < k; at += VL)
-            for (int64_t r = 0; r < tall; r++) {
-                const float *from = x + (p * tall + r) * xs + k0 + at;
-                vf_store(packs[p] + at * tall + r * VL, k - at < VL ? vf_load_n(from, k - at, 0.0f) : vf_load(from));
-            }
+    float packs[2][DOT_PACK] __attribute__((aligned(64)));
+    const int64_t tall = dot_height(m), left = m - tall, second = left > 2 ? left : 0; /* one or two: as a rest */
+    const int64_t height = second ? dot_height(second) : 0, rest = tall + height;
+    dot_pack(x + k0, xs, m, k, tall, packs[0]);
+    if (second) dot_pack(x + tall * xs + k0, xs, second, k, height, packs[1]);
     for (int64_t n = n0; n < n1; n += DOT_SUMS) {
         const int64_t stop = n + DOT_SUMS < n1 ? n + DOT_SUMS : n1;
-        for (int64_t p = 0; p < count; p++) (p ? next : first)(layer, n, stop, packs[p], k0, k, y + p * tall * ys, ys);
-        if (rest < m) dot_rest(layer, n, stop, x + rest * xs, xs, m - rest, k0, k, y + rest * ys, ys);
+        (tall > 4 ? dot_first_8 : dot_first_4)(layer, n, stop, packs[0], m, k0, k, y, ys);
+        if (second)
+            (height > 4 ? dot_next_8 : dot_next_4)(layer, n, stop, packs[1], second, k0, k, y + tall * ys, ys);
+        if (rest < m) dot_wide(layer, n, stop, 0, x + rest * xs, xs, m - rest, k0, k, y + rest * ys, ys);
     }
 }
 
-/* One layer's outputs [n0, n1) for m rows; activation included, softmax not (it needs whole rows). */
-static void dot_layer(const dense_layer *layer, int64_t n0, int64_t n1, const float *x, int64_t xs, int64_t m,
+/* One layer's outputs [n0, n1) for m rows; activation included, softmax not (it needs whole rows). `reverse`: the last
+ * first, if nothing is fetched ahead. */
+static void dot_layer(const dense_layer *layer, int64_t n0, int64_t n1, int reverse, const float *x, int64_t xs, int64_t m,
                       float *y, int64_t ys)
 {
-    const int far = layer->in * layer->out > DOT_FAR;
-    const int64_t block = m == 1 ? layer->in : far && m >= 4 ? DOT_PACK / dot_tallest(m) : DOT_BLOCK;
+    const int far = layer->in * layer->out > DOT_FAR, packed = far && m > 2;
+    const int64_t block = packed ? DOT_PACK / dot_height(m) : far || m == 1 ? layer->in : DOT_BLOCK;
     if (layer->in == 0)
         for (int64_t r = 0; r < m; r++)
             for (int64_t n = n0; n < n1; n++) y[r * ys + n] = layer->bias ? layer->bias[n] : 0.0f;
     for (int64_t k0 = 0; k0 < layer->in; k0 += block) {
         const int64_t k = layer->in - k0 < block ? layer->in - k0 : block;
-        dot_blocks *run = dot_wide;
-        if (far) run = m >= 4 ? dot_far : dot_rest;
-        else if (m % 4 == 0 && m * k <= DOT_NEAR && !dot_tall(m, n1 - n0, k)) run = dot_near;
-        run(layer, n0, n1, x, xs, m, k0, k, y, ys);
+        if (packed) {
+            dot_far(layer, n0, n1, x, xs, m, k0, k, y, ys);
+            continue;
+        }
+        const int near = m % 4 == 0 && m * k <= DOT_NEAR && !dot_tall(m, n1 - n0, k);
+        dot_blocks *run = far ? dot_stream : near ? dot_near : dot_wide;
+        run(layer, n0, n1, reverse && !far, x, xs, m, k0, k, y, ys);
     }
     if (layer->activation != ACT_IDENTITY && layer->activation != ACT_SOFTMAX)
         for (int64_t r = 0; r < m; r++)

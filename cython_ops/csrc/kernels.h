@@ -80,8 +80,9 @@ typedef struct {
     void (*activate_back)(int kind, float alpha, const float *grad, const float *value, float *out, int64_t rows,
                           int64_t c);
     int64_t (*network_scratch)(const dense_layer *layers, int count, int64_t n, int threads);
+    /* reverse: from the last outputs of a layer to the first, where that is worth it */
     void (*network)(const dense_layer *layers, int count, const float *x, int64_t n, float *y, float *scratch,
-                    int threads);
+                    int threads, int reverse);
     int64_t (*product_scratch)(int threads);
     void (*back_to_weights)(const float *grad, const float *x, int64_t n, int64_t in, int64_t out, float *dw,
                             float *db, float *scratch, int threads);

@@ -36,6 +36,7 @@ typedef struct {
     float *y, *scratch;
     int64_t widest, chunk;
     int together; /* threads share the outputs of each layer, not the rows */
+    int reverse;
 } network_call;
 
 static int64_t widest_of(const dense_layer *layers, int count)
@@ -90,7 +91,7 @@ static void network_small(void *context, lonja_team *team, int rank, int size)
         float *y = last ? call->y : call->scratch + (i % 2) * n * stride;
         const int64_t ys = last ? layer->out : stride;
         team_work w = team_deal(team, layer->out, 16, rank, size);
-        while (team_takes(&w)) dot_layer(layer, w.from, w.to, x, xs, n, y, ys);
+        while (team_takes(&w)) dot_layer(layer, w.from, w.to, call->reverse, x, xs, n, y, ys);
         if (!last || layer->activation == ACT_SOFTMAX) lonja_team_wait(team);
         x = y;
         xs = ys;
@@ -109,7 +110,7 @@ static void network_narrow(void *context, lonja_team *team, int rank, int size)
     team_share(call->n, 4, rank, size, &from, &to);
     if (from == to) return;
     float *y = call->y + from * layer->out;
-    dot_layer(layer, 0, layer->out, call->x + from * layer->in, layer->in, to - from, y, layer->out);
+    dot_layer(layer, 0, layer->out, call->reverse, call->x + from * layer->in, layer->in, to - from, y, layer->out);
     if (layer->activation == ACT_SOFTMAX) softmax_rows(y, y, to - from, layer->out);
 }
 
@@ -198,10 +199,10 @@ static void network_large(void *context, lonja_team *team, int rank, int size)
 }
 
 static void network(const dense_layer *layers, int count, const float *x, int64_t n, float *y, float *scratch,
-                    int threads)
+                    int threads, int reverse)
 {
     network_call call = {layers, count, x, n, y, scratch, widest_of(layers, count), chunk_rows(n, threads),
-                         work_together(layers, count, n, threads)};
+                         work_together(layers, count, n, threads), reverse};
     if (n == 0) return;
     team_task task = n <= NETWORK_SMALL ? network_small : takes_dots(layers, count, n) ? network_narrow : network_large;
     lonja_team_run(threads, task, &call);

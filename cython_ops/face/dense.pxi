@@ -39,7 +39,7 @@ cdef cnp.ndarray _output(object out, cnp.ndarray x, int64_t outputs):
 
 
 cdef int _run(const dense_layer *layers, int count, cnp.ndarray x, cnp.ndarray y, int threads,
-              scratch_spare *spare) except -1:
+              int reverse, scratch_spare *spare) except -1:
     cdef int i
     cdef int64_t n = cnp.PyArray_DIM(x, 0)
     cdef const float *px = <const float *>cnp.PyArray_DATA(x)
@@ -51,10 +51,10 @@ cdef int _run(const dense_layer *layers, int count, cnp.ndarray x, cnp.ndarray y
     for i in range(count):
         products += n * layers[i].inputs * layers[i].outputs
     if products < RELEASE_PRODUCTS:
-        K.network(layers, count, px, n, py, scratch, threads)
+        K.network(layers, count, px, n, py, scratch, threads, reverse)
     else:
         with nogil:
-            K.network(layers, count, px, n, py, scratch, threads)
+            K.network(layers, count, px, n, py, scratch, threads, reverse)
     scratch_give(spare, scratch)
     return 0
 
@@ -93,7 +93,7 @@ def dense(x, weight, bias=None, *, activation="identity", float alpha=0.01, int 
         if b is not None:
             _apart(<cnp.ndarray>out, "out", b, "bias")
     cdef cnp.ndarray given = _input(x, layer.inputs), y = _output(out, given, layer.outputs)
-    _run(&layer, 1, given, y, _threads(threads), &DENSE_SPARE)
+    _run(&layer, 1, given, y, _threads(threads), 0, &DENSE_SPARE)
     return y
 
 
@@ -118,6 +118,7 @@ cdef class DenseNetwork:
 
     cdef dense_layer *layers
     cdef int count
+    cdef int reverse  # every other call: what the one before read last is still in the caches
     cdef tuple kept
     cdef scratch_spare spare
     cdef bf16_layer *rounded
@@ -173,7 +174,8 @@ cdef class DenseNetwork:
                     _apart(<cnp.ndarray>out, "out", <cnp.ndarray>b, "a bias")
         cdef cnp.ndarray given = _input(x, self.inputs), y = _output(out, given, self.outputs)
         if self.rounded == NULL:
-            _run(self.layers, self.count, given, y, _threads(threads), &self.spare)
+            self.reverse ^= 1
+            _run(self.layers, self.count, given, y, _threads(threads), self.reverse, &self.spare)
         else:
             self._run_rounded(given, y, _threads(threads))
         return y
