@@ -4,6 +4,7 @@
  * DOT_SUMS products (AVX2, for many rows of x: 3 by 4); its accumulators, one vector each, are summed up together by
  * vf_sum_each. All rows of x pass over a group of weights before the next group is read, and inputs are taken in
  * blocks, so that both stay in the first-level cache. How large a group is, is the walk:
+ *   tiles   many outputs, and rows of x for full tiles: these from a pack, the weights once past each
  *   near    x leaves room in the first-level cache: a tile's rows of w at a time
  *   wide    x does not: DOT_SUMS rows of w at a time
  *   stream  no second-level cache holds the weights, and there are one or two rows of x: each row of w from end to end,
@@ -25,11 +26,13 @@
 #else
 #define DOT_SUMS 8
 #endif
+#define DOT_FULL (DOT_SUMS / 2) /* rows of x in a full tile, by two of w */
 #define DOT_MOST 16 /* accumulators of the largest tile */
 #define DOT_BLOCK 1024
 #define DOT_LONG 512 /* inputs from which on a row of w repays being read on its own */
 #define DOT_NEAR (8 * 1024) /* floats of x beside which a few rows of w stay in the first-level cache */
 #define DOT_FAR (256 * 1024) /* floats of weights that no second-level cache holds */
+#define DOT_MANY 64 /* outputs that repay packing x where weights are near */
 #define DOT_PACK 4096 /* floats of x in a pack: a third of a first-level cache */
 
 /* sum[m * rows + r] = x[m] . w[r] over k inputs */
@@ -230,15 +233,15 @@ typedef void dot_pack_walk(const dense_layer *, int64_t, int64_t, const float *,
 DOT_PACKED(dot_first_4, 4, 1)
 DOT_PACKED(dot_next_4, 4, 0)
 #if DOT_SUMS == 16
-DOT_PACKED(dot_first_8, 8, 1)
-DOT_PACKED(dot_next_8, 8, 0)
+DOT_PACKED(dot_first_full, DOT_FULL, 1)
+DOT_PACKED(dot_next_full, DOT_FULL, 0)
 #else
-#define dot_first_8 dot_first_4
-#define dot_next_8 dot_next_4
+#define dot_first_full dot_first_4
+#define dot_next_full dot_next_4
 #endif
 
 /* rows of a pack for m rows of x; where that is more, the last are zeros */
-INLINE int64_t dot_height(int64_t m) { return DOT_SUMS == 16 && m > 4 ? 8 : 4; }
+INLINE int64_t dot_height(int64_t m) { return m > 4 ? DOT_FULL : 4; }
 /* the first `valid` rows of x as a pack of `height` */
 static void dot_pack(const float *x, int64_t xs, int64_t valid, int64_t k, int64_t height, float *pack)
 {
@@ -258,32 +261,53 @@ static void dot_far(const dense_layer *layer, int64_t n0, int64_t n1, const floa
     if (second) dot_pack(x + tall * xs + k0, xs, second, k, height, packs[1]);
     for (int64_t n = n0; n < n1; n += DOT_SUMS) {
         const int64_t stop = n + DOT_SUMS < n1 ? n + DOT_SUMS : n1;
-        (tall > 4 ? dot_first_8 : dot_first_4)(layer, n, stop, packs[0], m, k0, k, y, ys);
+        (tall > 4 ? dot_first_full : dot_first_4)(layer, n, stop, packs[0], m, k0, k, y, ys);
         if (second)
-            (height > 4 ? dot_next_8 : dot_next_4)(layer, n, stop, packs[1], second, k0, k, y + tall * ys, ys);
+            (height > 4 ? dot_next_full : dot_next_4)(layer, n, stop, packs[1], second, k0, k, y + tall * ys, ys);
         if (rest < m) dot_wide(layer, n, stop, 0, x + rest * xs, xs, m - rest, k0, k, y + rest * ys, ys);
     }
 }
 
+/* m rows of x, of which a few may be missing, tile after tile of them */
+static void dot_tiles(const dense_layer *layer, int64_t n0, int64_t n1, const float *x, int64_t xs, int64_t m, float *y,
+                      int64_t ys)
+{
+    const int64_t block = 2 * DOT_PACK / DOT_FULL;
+    float pack[2 * DOT_PACK] __attribute__((aligned(64)));
+    for (int64_t r = 0; r < m; r += DOT_FULL)
+        for (int64_t k0 = 0; k0 < layer->in; k0 += block) {
+            const int64_t k = layer->in - k0 < block ? layer->in - k0 : block;
+            dot_pack(x + r * xs + k0, xs, m - r, k, DOT_FULL, pack);
+            dot_next_full(layer, n0, n1, pack, m - r, k0, k, y + r * ys, ys);
+        }
+}
+/* How many of m rows take dot_tiles: with AVX-512 all but a rest that is no tile (seven are filled up); else all or none,
+ * as another walk over the weights for the rest would take longer. */
+INLINE int64_t dot_tiled(int64_t m)
+{
+    if (DOT_SUMS == 16) return m % 8 == 7 ? m : m / 8 * 8;
+    return m % 4 ? 0 : m;
+}
+
 /* One layer's outputs [n0, n1) for m rows; activation included, softmax not (it needs whole rows). `reverse`: the last
- * first, if nothing is fetched ahead. */
+ * first, where rows of w are read one after the other and none are fetched ahead. */
 static void dot_layer(const dense_layer *layer, int64_t n0, int64_t n1, int reverse, const float *x, int64_t xs, int64_t m,
                       float *y, int64_t ys)
 {
-    const int far = layer->in * layer->out > DOT_FAR, packed = far && m > 2;
-    const int64_t block = packed ? DOT_PACK / dot_height(m) : far || m == 1 ? layer->in : DOT_BLOCK;
+    const int far = layer->in * layer->out > DOT_FAR;
+    const int64_t tiled = !far && n1 - n0 >= DOT_MANY ? dot_tiled(m) : 0, rest = m - tiled;
+    const int64_t block = far && m > 2 ? DOT_PACK / dot_height(m) : far || rest == 1 ? layer->in : DOT_BLOCK;
     if (layer->in == 0)
         for (int64_t r = 0; r < m; r++)
             for (int64_t n = n0; n < n1; n++) y[r * ys + n] = layer->bias ? layer->bias[n] : 0.0f;
-    for (int64_t k0 = 0; k0 < layer->in; k0 += block) {
+    dot_tiles(layer, n0, n1, x, xs, tiled, y, ys);
+    for (int64_t k0 = 0; rest && k0 < layer->in; k0 += block) {
         const int64_t k = layer->in - k0 < block ? layer->in - k0 : block;
-        if (packed) {
-            dot_far(layer, n0, n1, x, xs, m, k0, k, y, ys);
-            continue;
-        }
-        const int near = m % 4 == 0 && m * k <= DOT_NEAR && !dot_tall(m, n1 - n0, k);
-        dot_blocks *run = far ? dot_stream : near ? dot_near : dot_wide;
-        run(layer, n0, n1, reverse && !far, x, xs, m, k0, k, y, ys);
+        const int near = rest % 4 == 0 && rest * k <= DOT_NEAR && !dot_tall(rest, n1 - n0, k);
+        dot_blocks *run = near ? dot_near : dot_wide;
+        if (far && m > 2) dot_far(layer, n0, n1, x, xs, m, k0, k, y, ys);
+        else if (far) dot_stream(layer, n0, n1, 0, x, xs, m, k0, k, y, ys);
+        else run(layer, n0, n1, reverse, x + tiled * xs, xs, rest, k0, k, y + tiled * ys, ys);
     }
     if (layer->activation != ACT_IDENTITY && layer->activation != ACT_SOFTMAX)
         for (int64_t r = 0; r < m; r++)

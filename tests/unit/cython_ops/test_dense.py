@@ -55,7 +55,7 @@ def test_a_layer_equals_the_twin(
     "n", [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17, 31, 33, 48, 64, 65, 100, 255, 257, 600]
 )
 @pytest.mark.parametrize("inputs", [1, 16, 784, 1025, 2048])
-@pytest.mark.parametrize("outputs", [20, 37])
+@pytest.mark.parametrize("outputs", [20, 37, 70])
 def test_every_batch_size_equals_the_twin(tier: str, n: int, inputs: int, outputs: int) -> None:
     x, w, b = arrays(n, inputs, outputs, n)
     np.testing.assert_allclose(dense(x, w, b), reference.dense(x, w, b), rtol=0, atol=bound(x, w, b))
