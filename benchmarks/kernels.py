@@ -44,9 +44,8 @@ LAST = ("machine", "x best peer")
 UNHELD = "ort"
 """The peer that uses AVX-512 whatever it is told."""
 PREPARED = "LONJA_BENCHMARK_TABLE"
-TURNS, TURN_SECONDS = 8, 0.06
-TURNS_OF_TWO = 40
-"""For two threads: that both processors are left alone for half a second is rare."""
+TURNS, TURNS_OF_TWO = (8, 0.06), (120, 0.02)
+"""How many, and seconds for each call; for two threads short ones, in which the neighbours hardly change."""
 
 FREE = 1.8
 """What the bare loop must gain in a turn for both processors to count as free in it."""
@@ -83,7 +82,7 @@ def round_of(call: Call, number: int) -> float:
     return (time.perf_counter() - start) / number * 1e6
 
 
-def in_turns(contenders: Mapping[Name, Contender], turns: int = TURNS) -> dict[Name, Sample]:
+def in_turns(contenders: Mapping[Name, Contender], turns: int, seconds: float) -> dict[Name, Sample]:
     """Time all in turns, so that what else the machine does meets all alike.
 
     A turn has rounds of about two milliseconds (one call, if that is longer); the first does not count.
@@ -95,7 +94,7 @@ def in_turns(contenders: Mapping[Name, Contender], turns: int = TURNS) -> dict[N
             call()
             number = max(1, int(2e3 / max(round_of(call, 1), 0.1)))
             round_of(call, number)
-            stop, turn = time.perf_counter() + TURN_SECONDS, []
+            stop, turn = time.perf_counter() + seconds, []
             while time.perf_counter() < stop or len(turn) < 3:
                 turn.append(round_of(call, number))
             rounds[name].append(turn)
@@ -171,7 +170,7 @@ def rows(table: str, *, only: str = "") -> Iterator[dict[str, str]]:
         for work in chosen
         for name, contender in (in_two_threads(work) if two else beside_peers(work, held=held)).items()
     }
-    samples = in_turns(contenders, TURNS_OF_TWO if two else TURNS)
+    samples = in_turns(contenders, *(TURNS_OF_TWO if two else TURNS))
     _kernels.use_tier(before)
     for work in chosen:
         of = {name: sample for (row, name), sample in samples.items() if row == work.name}
