@@ -29,11 +29,12 @@
 #define DOT_FULL (DOT_SUMS / 2) /* rows of x in a full tile, by two of w */
 #define DOT_MOST 16 /* accumulators of the largest tile */
 #define DOT_BLOCK 1024
-#define DOT_LONG 512 /* inputs from which on a row of w repays being read on its own */
+#define DOT_LONG 512 /* inputs from which on a row is long: one of w repays being read on its own */
 #define DOT_NEAR (8 * 1024) /* floats of x beside which a few rows of w stay in the first-level cache */
 #define DOT_FAR (256 * 1024) /* floats of weights that no second-level cache holds */
 #define DOT_MANY 64 /* outputs that repay packing x where weights are near */
-#define DOT_PACK 4096 /* floats of x in a pack: a third of a first-level cache */
+#define DOT_PACK 4096 /* floats of x in a pack, and of w between those in use and those fetched: a third of a first-level
+                       * cache each */
 
 /* sum[m * rows + r] = x[m] . w[r] over k inputs */
 INLINE void dot_tile(const int mb, const int rows, const float *x, int64_t xs, const float *const *w, int64_t k, vf *sum)
@@ -281,11 +282,11 @@ static void dot_tiles(const dense_layer *layer, int64_t n0, int64_t n1, const fl
             dot_next_full(layer, n0, n1, pack, m - r, k0, k, y + r * ys, ys);
         }
 }
-/* How many of m rows take dot_tiles: with AVX-512 all but a rest that is no tile (seven are filled up); else all or none,
- * as another walk over the weights for the rest would take longer. */
-INLINE int64_t dot_tiled(int64_t m)
+/* How many of m rows take dot_tiles. With AVX-512, if rows are long, all but a rest that is no tile (seven are filled up);
+ * else all or none, as another walk over the weights for the rest would take longer. */
+INLINE int64_t dot_tiled(int64_t m, int64_t in)
 {
-    if (DOT_SUMS == 16) return m % 8 == 7 ? m : m / 8 * 8;
+    if (DOT_SUMS == 16) return in < DOT_LONG ? 0 : m % 8 == 7 ? m : m / 8 * 8;
     return m % 4 ? 0 : m;
 }
 
@@ -295,7 +296,7 @@ static void dot_layer(const dense_layer *layer, int64_t n0, int64_t n1, int reve
                       float *y, int64_t ys)
 {
     const int far = layer->in * layer->out > DOT_FAR;
-    const int64_t tiled = !far && n1 - n0 >= DOT_MANY ? dot_tiled(m) : 0, rest = m - tiled;
+    const int64_t tiled = !far && n1 - n0 >= DOT_MANY ? dot_tiled(m, layer->in) : 0, rest = m - tiled;
     const int64_t block = far && m > 2 ? DOT_PACK / dot_height(m) : far || rest == 1 ? layer->in : DOT_BLOCK;
     if (layer->in == 0)
         for (int64_t r = 0; r < m; r++)
