@@ -44,8 +44,8 @@ LAST = ("machine", "x best peer")
 UNHELD = "ort"
 """The peer that uses AVX-512 whatever it is told."""
 PREPARED = "LONJA_BENCHMARK_TABLE"
-TURNS, TURNS_OF_TWO = (8, 0.06), (120, 0.02)
-"""How many, and seconds for each call; for two threads short ones, in which the neighbours hardly change."""
+TURNS, TURNS_OF_TWO = (24, 0.02), (120, 0.02)
+"""How many, and seconds for each call: many short ones, in which the neighbours hardly change."""
 
 FREE = 1.8
 """What the bare loop must gain in a turn for both processors to count as free in it."""
