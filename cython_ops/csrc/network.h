@@ -36,7 +36,7 @@ typedef struct {
     float *y, *scratch;
     int64_t widest, chunk;
     int together; /* threads share the outputs of each layer, not the rows */
-    int reverse;
+    int reverse;  /* each layer from its last outputs to the first, as dot_layer says */
 } network_call;
 
 static int64_t widest_of(const dense_layer *layers, int count)
